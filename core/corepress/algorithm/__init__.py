@@ -1,0 +1,20 @@
+"""The protocols that an algorithm implements, and what it is given to work with."""
+
+from corepress.algorithm.protocols import ActivationAlgorithm, TrainingAlgorithm, Unsupported, WeightAlgorithm
+from corepress.algorithm.randomness import generator_for
+from corepress.algorithm.simulator import Simulator
+from corepress.algorithm.statistic import Collector, StatisticSpec
+from corepress.algorithm.view import WeightFacts, WeightView
+
+__all__ = [
+    "ActivationAlgorithm",
+    "Collector",
+    "Simulator",
+    "StatisticSpec",
+    "TrainingAlgorithm",
+    "Unsupported",
+    "WeightAlgorithm",
+    "WeightFacts",
+    "WeightView",
+    "generator_for",
+]

@@ -1,0 +1,72 @@
+"""What an algorithm must be able to do. Subclass a protocol to inherit its defaults, or just have the methods."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
+
+import torch
+
+from corepress.algorithm.simulator import Simulator
+from corepress.algorithm.statistic import StatisticSpec
+from corepress.algorithm.view import WeightFacts, WeightView
+from corepress.encoding import Form, WeightEncoding
+
+
+class Unsupported(ValueError):  # noqa: N818  (it is an answer, not a failure)
+    """Raised by an algorithm that cannot compress a weight as configured; the message is the reason.
+
+    A weight that the configuration names then fails the plan; one reached by a wider rule is skipped with the reason.
+    """
+
+
+class WeightAlgorithm(Protocol):
+    """A one-shot algorithm: a pure function from a weight to an encoding."""
+
+    def statistics(self, config: Any) -> Collection[StatisticSpec]:  # noqa: ARG002
+        """Return the statistics of calibration data that `encode` wants for a weight so configured."""
+        return ()
+
+    def parameter(self, config: Any) -> str | None:  # noqa: ARG002
+        """Return the name of a parameter to compress in place of the module's own weights, or None."""
+        return None
+
+    def predict(self, weight: WeightFacts, config: Any) -> Form | None:  # noqa: ARG002
+        """Return the form that `encode` will give, before any work, or None when it depends on the values.
+
+        Raises:
+            Unsupported: the weight cannot be compressed as configured.
+        """
+        return None
+
+    def encode(
+        self, weight: WeightView, config: Any, statistics: Mapping[str, Any], rng: torch.Generator
+    ) -> WeightEncoding:
+        """Return the encoding of a weight.
+
+        `statistics` maps the names of what `statistics` asked for to their values. `rng` is seeded by the run and the
+        weight's name; use no other source of randomness.
+        """
+        ...
+
+    def measures(self, encoding: WeightEncoding, facts: WeightFacts) -> Mapping[str, float]:  # noqa: ARG002
+        """Return further columns for the report."""
+        return {}
+
+
+class TrainingAlgorithm(Protocol):
+    """An algorithm that works inside the user's training loop."""
+
+    def simulate(self, weight: WeightView, config: Any) -> Simulator:
+        """Return a simulator for a weight, in the state before the first step."""
+        ...
+
+
+class ActivationAlgorithm(Protocol):
+    """An algorithm that quantizes activations: observe ranges, simulate, insert quantize and dequantize."""
+
+    def observe(self, config: Any) -> torch.nn.Module:
+        """Return an observer module for one activation."""
+        ...
+
+    def simulate_activation(self, observer: torch.nn.Module, config: Any) -> torch.nn.Module:
+        """Return a module that shows an activation as if it were quantized with the observed range."""
+        ...

@@ -1,0 +1,69 @@
+"""Simulators: a compression in the making, attached to a weight during training."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from corepress.encoding import Dense, Sparse, WeightEncoding
+
+
+class Simulator(nn.Module):
+    """Show a weight as if it were compressed; used as a torch parametrization while the user trains.
+
+    Keep all state in buffers, so that a state dict restores a run exactly. `step_count` counts the calls of `step`.
+    """
+
+    owner: str = ""
+    """The run that attached the simulator."""
+
+    produces: str = "sparsity"
+    """What the stage produces; simulators of one weight are applied in the canonical order of `CANONICAL_ORDER`."""
+
+    stage: int | None = None
+    """The stage that it belongs to; None for what the core adds to keep earlier work."""
+
+    CANONICAL_ORDER: ClassVar[tuple[str, ...]] = ("dense", "sparsity", "palette", "affine")
+
+    step_count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("step_count", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the weight as if compressed; gradients flow back to the original."""
+        raise NotImplementedError
+
+    def step(self) -> None:
+        """Advance the schedule by one step of the user's training loop."""
+        self.step_count += 1
+
+    def refresh(self, weight: Tensor) -> None:
+        """Bring buffers up to date with the current weight; called without gradients, at the start and after each step."""
+
+    def encode(self, weight: Tensor) -> WeightEncoding:
+        """Return the encoding of the trained weight, whose decoded value is what `forward` shows."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """Say what it produces."""
+        return f"produces={self.produces!r}"
+
+
+class KeepZeros(Simulator):
+    """Keep the zeros of a weight that was sparse before the training began."""
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask.clone())
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the weight with its old zeros."""
+        return weight * self.mask
+
+    def encode(self, weight: Tensor) -> WeightEncoding:
+        """Return the weight as sparse as it was."""
+        return Sparse(self.mask, Dense(weight))

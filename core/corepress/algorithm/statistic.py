@@ -1,0 +1,36 @@
+"""Statistics of calibration data: an algorithm declares them, the core gathers each once for all stages that ask."""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from torch import Tensor, nn
+
+from corepress.algorithm.view import WeightFacts
+
+
+class Collector(abc.ABC):
+    """Accumulates one statistic of one weight while calibration data runs through the model."""
+
+    def observe_input(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        """See the positional inputs of the module that owns the weight, once for every forward call."""
+
+    def observe_gradient(self, gradient: Tensor) -> None:
+        """See the gradient of the loss with respect to the weight, once for every batch."""
+
+    @abc.abstractmethod
+    def result(self) -> Any:
+        """Return the statistic."""
+
+
+@attrs.frozen
+class StatisticSpec:
+    """Name a statistic and say how to collect it; equal specs are gathered once.
+
+    `needs` is `inputs` (forward passes) or `loss` (backward passes too). `collector` makes a `Collector` for a weight.
+    """
+
+    name: str
+    needs: str = attrs.field(validator=attrs.validators.in_(("inputs", "loss")))
+    collector: Callable[[WeightFacts], Collector]

@@ -1,0 +1,51 @@
+"""How an algorithm sees a weight: the same on a torch module and in a Core ML program."""
+
+import math
+
+import attrs
+from torch import Tensor
+
+
+@attrs.frozen(kw_only=True)
+class WeightFacts:
+    """What is known of a weight without its values.
+
+    `output_axis` and `input_axis` are the channel axes (a transposed convolution has them the other way round).
+    `groups` is the number of groups of a grouped convolution. `kind` is the module kind, such as `linear` or `conv2d`.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    output_axis: int = 0
+    input_axis: int = 1
+    groups: int = 1
+
+    @property
+    def count(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def output_channels(self) -> int:
+        """The length of the output axis."""
+        return self.shape[self.output_axis]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class WeightView(WeightFacts):
+    """A weight, or the slot of it that a stage may encode.
+
+    `values` is float32 and must not be written to. `mask` (bool, same shape) tells which values are kept when the
+    weight is sparse already; what lies outside it is zero and stays zero. `slot` is `weight`, or `part` when the
+    values are a part of what the weight already is, such as its look-up table.
+    """
+
+    values: Tensor
+    mask: Tensor | None = None
+    slot: str = "weight"
+
+    @property
+    def facts(self) -> WeightFacts:
+        """The view without its values."""
+        return WeightFacts(**{field.name: getattr(self, field.name) for field in attrs.fields(WeightFacts)})

@@ -1,0 +1,127 @@
+"""One pass over the data for all statistics that the planned algorithms ask for."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from corepress.algorithm import Collector, StatisticSpec, WeightFacts
+from corepress.errors import PlanError
+
+Requests = Mapping[str, Collection[StatisticSpec]]
+LossFunction = Callable[[nn.Module, Any], Tensor]
+
+
+class Calibrated(Protocol):
+    """A weight of a torch model that statistics can be gathered for."""
+
+    facts: WeightFacts
+
+    @property
+    def name(self) -> str:
+        """The name of the weight."""
+        ...
+
+    @property
+    def parameter(self) -> Tensor:
+        """The stored parameter."""
+        ...
+
+    @property
+    def modules(self) -> Sequence[nn.Module]:
+        """The modules that use the weight."""
+        ...
+
+
+
+def collect(
+    model: nn.Module,
+    weights: Sequence[Calibrated],
+    requests: Requests,
+    data: Iterable[Any],
+    loss_fn: LossFunction | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Return the requested statistics by weight name and statistic name.
+
+    `data` yields batches: a tensor, a tuple or list of positional inputs, or a dict of keyword inputs. With `loss_fn`,
+    each batch goes to `loss_fn(model, batch)` instead. The model runs in evaluation mode and is left as it was: mode,
+    gradients and `requires_grad` included.
+
+    Raises:
+        PlanError: a statistic needs a loss and `loss_fn` is missing, or the data is empty.
+    """
+    asked = {w.name: {spec: spec.collector(w.facts) for spec in set(requests.get(w.name, ()))} for w in weights}
+    backward = any(spec.needs == "loss" for specs in asked.values() for spec in specs)
+    if backward and loss_fn is None:
+        raise PlanError("a statistic needs gradients of a loss; pass loss_fn=lambda model, batch: ...")
+    batches = 0
+    with _left_as_it_was(model, weights if backward else ()), _listening(weights, asked):
+        for batch in data:
+            batches += 1
+            if backward:
+                assert loss_fn is not None
+                _backward(model, weights, asked, loss_fn(model, batch))
+            else:
+                with torch.no_grad():
+                    _forward(model, batch)
+    if not batches:
+        raise PlanError("the calibration data is empty; pass an iterable of batches that yields at least one")
+    return {name: {spec.name: found.result() for spec, found in specs.items()} for name, specs in asked.items()}
+
+
+def _forward(model: nn.Module, batch: Any) -> None:
+    if isinstance(batch, Mapping):
+        model(**batch)
+    elif isinstance(batch, tuple | list):
+        model(*batch)
+    else:
+        model(batch)
+
+
+def _backward(
+    model: nn.Module,
+    weights: Sequence[Calibrated],
+    asked: Mapping[str, Mapping[StatisticSpec, Collector]],
+    loss: Tensor,
+) -> None:
+    model.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    for weight in weights:
+        gradient = weight.parameter.grad
+        for spec, collector in asked[weight.name].items():
+            if spec.needs == "loss" and gradient is not None:
+                collector.observe_gradient(gradient.detach())
+
+
+@contextmanager
+def _listening(
+    weights: Sequence[Calibrated], asked: Mapping[str, Mapping[StatisticSpec, Collector]]
+) -> Iterator[None]:
+    handles = []
+    for weight in weights:
+        for collector in (c for spec, c in asked[weight.name].items() if spec.needs == "inputs"):
+            handles += [module.register_forward_pre_hook(collector.observe_input) for module in weight.modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _left_as_it_was(model: nn.Module, differentiated: Sequence[Calibrated]) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    gradients = [(p, p.grad, p.requires_grad) for p in model.parameters()]
+    model.eval()
+    for weight in differentiated:
+        weight.parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, gradient, requires in gradients:
+            parameter.requires_grad_(requires)
+            parameter.grad = gradient

@@ -1,0 +1,123 @@
+"""Configurations of three levels: by module name or pattern, by module type, and for everything else."""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TextIO
+
+import attrs
+from typing_extensions import TypeVar
+
+from corepress.config.document import Document, dump_yaml, load_yaml
+from corepress.config.options import layered, option
+from corepress.config.problems import Problem, collecting, join_path, raise_problems
+from corepress.config.rules import Rules
+from corepress.config.scalars import NameKey, TypeKey
+from corepress.config.schema import Configuration, ModuleConfig, structure
+from corepress.config.structuring import converter
+
+M = TypeVar("M", bound=ModuleConfig, default=ModuleConfig)
+
+_SECTIONS = ("module_type_configs", "module_name_configs")
+
+
+@layered
+class CompressionConfig(Configuration, Generic[M]):
+    """Say which module gets which configuration; base class of the configurations that users write.
+
+    A subclass names its `module_config`, is decorated with `layered`, and may add options of its own. A name wins over
+    a type, and a type over `global_config`; None leaves alone what it is given for, and what no level mentions is left
+    to the next one. When all three levels are empty, `global_config` is `module_config()` with its defaults. The
+    setters change the configuration in place, check the whole of it, and return it.
+    """
+
+    module_config: ClassVar[type[ModuleConfig]] = ModuleConfig
+
+    global_config: M | None = option(default=None, doc="for every module that no other level mentions")
+    module_type_configs: dict[TypeKey, M | None] = option(
+        factory=dict, doc='by class: "Linear", "torch.nn.Linear" or the class itself; subclasses match too'
+    )
+    module_name_configs: dict[NameKey, M | None] = option(
+        factory=dict,
+        doc="by module name, or by a regular expression that matches the whole name; the first one listed wins",
+    )
+    _origins: dict[str, str] = attrs.field(init=False, factory=dict, eq=False, repr=False)
+
+    def set_global(self, config: M | Mapping[str, Any] | None) -> Self:
+        """Set the configuration of every module that no other level mentions, and return self."""
+        return self._set("global_config", config)
+
+    def set_module_type(self, module_type: type | str, config: M | Mapping[str, Any] | None) -> Self:
+        """Set the configuration of a class of modules, and return self."""
+        return self._set("module_type_configs", {module_type: config})
+
+    def set_module_name(self, name: str, config: M | Mapping[str, Any] | None) -> Self:
+        """Set the configuration of the module of this name, or of all that match the pattern, and return self."""
+        return self._set("module_name_configs", {name: config})
+
+    @classmethod
+    def from_yaml(cls, source: str | Path | TextIO) -> Self:
+        """Read a YAML file or text stream; every problem of the file is raised in one `ConfigError`, with its line."""
+        document = load_yaml(source)
+        value, problems = structure(cls, document.data, document=document)
+        raise_problems(problems, document)
+        assert value is not None
+        return value
+
+    def to_yaml(self, path: str | Path | None = None) -> str:
+        """Return the configuration as YAML text, and write it to `path` if one is given."""
+        text = dump_yaml(self.as_dict())
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
+
+    def origin(self, path: str) -> str | None:
+        """Return where `path` was read, as in "recipe.yaml, line 9"; None for what was not read from a file."""
+        return self._origins.get(path)
+
+    def rules(self) -> Rules[M]:
+        """Return the three levels in the form that `resolve` works on."""
+        return Rules(
+            names=self.module_name_configs,
+            types=self.module_type_configs,
+            default=self.global_config,
+            origin=self.origin,
+        )
+
+    @classmethod
+    def option_types(cls) -> dict[str, Any]:
+        """Return the type of every option by name; the levels hold `module_config`."""
+        return {
+            name: kind[cls.module_config] if getattr(kind, "__parameters__", ()) else kind
+            for name, kind in super().option_types().items()
+        }
+
+    @classmethod
+    def _written_out(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        written = {
+            key: value for key, value in super()._written_out(data).items() if key not in _SECTIONS or value is not None
+        }
+        if not any(written.get(level) for level in ("global_config", *_SECTIONS)):
+            written["global_config"] = {}
+        return written
+
+    def _came_from(self, document: Document, path: str) -> None:
+        object.__setattr__(self, "_origins", document.within(path))
+
+    def _set(self, level: str, raw: object) -> Self:
+        problems: list[Problem] = []
+        with collecting(problems, level):
+            given = converter.structure(raw, self.option_types()[level])
+        raise_problems(problems, subject=type(self).__name__)
+        after = given if level == "global_config" else {**getattr(self, level), **given}
+        # Tried on a copy: a configuration that a setter refuses stays as it was.
+        trial = copy.copy(self)
+        object.__setattr__(trial, level, after)
+        with collecting(problems, ""):
+            problems.extend(trial.problems())
+        raise_problems(problems, subject=type(self).__name__)
+        object.__setattr__(self, level, after)
+        changed = [level] if level == "global_config" else [join_path(level, key) for key in given]
+        kept = {p: o for p, o in self._origins.items() if not any(p == c or p.startswith(c + ".") for c in changed)}
+        object.__setattr__(self, "_origins", kept)
+        return self

@@ -1,0 +1,16 @@
+"""The nearest valid spelling of something misspelt."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(word: object, choices: Iterable[str], count: int = 1) -> str:
+    """Return "; did you mean 'x'?" for the nearest of `choices`, or "" when none is near."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    near = difflib.get_close_matches(str(word).lower(), by_lower, n=count)
+    return f"; did you mean {' or '.join(repr(by_lower[found]) for found in near)}?" if near else ""
+
+
+def listed(choices: Iterable[object]) -> str:
+    """Return the representations of `choices`, separated by commas."""
+    return ", ".join(repr(choice) for choice in choices)

@@ -1,0 +1,61 @@
+"""Core ML: convert a finalized model exactly, read packages back, verify and inspect them.
+
+Nothing here imports coremltools before it is used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from corepress.coreml.deployment import DeploymentTarget
+from corepress.coreml.support import check, minimum_target
+
+if TYPE_CHECKING:
+    from corepress.coreml.conversion import convert
+    from corepress.coreml.inspection import InspectedWeight, Inspection, inspect
+    from corepress.coreml.lowering import CoreMLLowering, lower
+    from corepress.coreml.ops import OpBuilder
+    from corepress.coreml.read import Consumer, PackageWeight, read_weights
+    from corepress.coreml.verification import Verification, VerifiedWeight, verify
+
+_LAZY = {
+    "Consumer": "read",
+    "CoreMLLowering": "lowering",
+    "InspectedWeight": "inspection",
+    "Inspection": "inspection",
+    "OpBuilder": "ops",
+    "PackageWeight": "read",
+    "Verification": "verification",
+    "VerifiedWeight": "verification",
+    "convert": "conversion",
+    "inspect": "inspection",
+    "lower": "lowering",
+    "read_weights": "read",
+    "verify": "verification",
+}
+
+__all__ = [
+    "Consumer",
+    "CoreMLLowering",
+    "DeploymentTarget",
+    "InspectedWeight",
+    "Inspection",
+    "OpBuilder",
+    "PackageWeight",
+    "Verification",
+    "VerifiedWeight",
+    "check",
+    "convert",
+    "inspect",
+    "lower",
+    "minimum_target",
+    "read_weights",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value

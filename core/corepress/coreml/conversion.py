@@ -1,0 +1,114 @@
+"""Conversion: an exact export of a finalized torch model."""
+
+import copy
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from corepress.algorithm import Simulator
+from corepress.coreml import provenance
+from corepress.coreml._coremltools import ct, quiet_progress
+from corepress.coreml.deployment import DeploymentTarget
+from corepress.coreml.markers import Marked, marked_copy
+from corepress.coreml.place import place
+from corepress.coreml.program import load_program, write_program
+from corepress.coreml.support import check
+from corepress.coreml.trace import as_arguments, input_types, trace, traced_parameters
+from corepress.encoding import Dense
+from corepress.errors import ExportError
+from corepress.targets import torch_weights
+
+# It would transpose a marker's data, and the encoding could no longer take its place.
+_PASS_THAT_MOVES_MARKERS = "common::merge_affine_dequantize_with_consecutive_ops"  # noqa: S105
+
+
+def convert(
+    model: nn.Module,
+    example_inputs: Any,
+    *,
+    minimum_deployment_target: Any = "iOS18",
+    **convert_options: Any,
+) -> Any:
+    """Convert a finalized torch model to an ML program that holds every compressed weight as it is, exactly.
+
+    Each weight's constant operations decode to its torch values, rounded once to the package's precision. The model itself is not
+    touched: a copy that shares its parameters is traced in eval mode.
+
+    `example_inputs` is a tensor, a tuple or list of tensors (positional), or a dict of tensors (by argument name); integers become int32 inputs.
+    `minimum_deployment_target` is "iOS16", "macOS15", coremltools.target.iOS18, ...
+    `convert_options` go to coremltools.convert: `inputs`, `outputs`, `compute_precision`, `classifier_config`, `pass_pipeline`, ...;
+    `skip_model_load` is on outside of macOS unless given.
+
+    Returns a coremltools MLModel. Raises ExportError when the target or the precision cannot hold a weight, naming it.
+    """
+    target = DeploymentTarget.parse(minimum_deployment_target)
+    _refuse_foreign(model, convert_options)
+    weights = _compressed_weights(model, target)
+    clone, codes = marked_copy(model, weights)
+    arguments, names = as_arguments(model, example_inputs)
+    traced = trace(clone, arguments, names)
+    writer_options = {
+        "skip_model_load": convert_options.pop("skip_model_load", sys.platform != "darwin"),
+        "package_dir": convert_options.pop("package_dir", None),
+    }
+    convert_options.setdefault("inputs", input_types(arguments, names))
+    draft = _converted(traced, target, convert_options)
+    program = load_program(draft)
+    placed = place(program, codes, target)
+    unused = _unplaced(weights, placed, traced_parameters(traced))
+    made_by = getattr(model, "_corepress_provenance", {})
+    return write_program(program, draft, provenance.metadata_for(placed, unused, made_by), **writer_options)
+
+
+def _refuse_foreign(model: Any, options: Mapping[str, Any]) -> None:
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ExportError("a traced or scripted model no longer says which weight is which; give the nn.Module itself")
+    if not isinstance(model, nn.Module):
+        raise ExportError(f"expected a torch.nn.Module, not {type(model).__name__}")
+    if any(isinstance(module, Simulator) for module in model.modules()):
+        raise ExportError("the model is prepared for training but not finalized; convert what finalize() returns")
+    if options.get("convert_to", "mlprogram") != "mlprogram":
+        raise ExportError(f"convert_to={options['convert_to']!r} cannot hold compressed weights; leave it out")
+
+
+def _compressed_weights(model: nn.Module, target: DeploymentTarget) -> list[Marked]:
+    encoded = ((weight, weight.encoding()) for weight in torch_weights(model))
+    compressed = [
+        Marked(w.name, tuple(w.names), encoding) for w, encoding in encoded if not isinstance(encoding, Dense)
+    ]
+    for weight in compressed:
+        try:
+            check(weight.encoding.form, target)
+        except ExportError as error:
+            raise ExportError(f"{weight.name}: {error}") from None
+    return compressed
+
+
+def _converted(traced: Any, target: DeploymentTarget, options: dict[str, Any]) -> Any:
+    pipeline = copy.deepcopy(options.pop("pass_pipeline", ct.PassPipeline.DEFAULT))
+    pipeline.remove_passes({_PASS_THAT_MOVES_MARKERS})
+    with quiet_progress(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ct.convert(
+            traced,
+            minimum_deployment_target=getattr(ct.target, target.name),
+            pass_pipeline=pipeline,
+            skip_model_load=True,
+            **{"convert_to": "mlprogram", **options},
+        )
+
+
+def _unplaced(weights: Iterable[Marked], placed: Mapping[str, str], used: set[str]) -> list[str]:
+    """Return the weights that the traced graph never reads; raises ExportError for one that it reads and the converter lost."""
+    missing = [weight for weight in weights if weight.name not in placed]
+    for weight in missing:
+        if used.intersection(weight.names):
+            raise ExportError(
+                f"{weight.name}: the converter has folded this compressed weight into something else; "
+                "leave it uncompressed, or keep the model from computing with it before use"
+            )
+    return [weight.name for weight in missing]

@@ -1,0 +1,130 @@
+"""Exactness: the storage whose package value is the torch value, rounded once to the package's precision."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from corepress.coreml import support
+from corepress.coreml.deployment import DeploymentTarget
+from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
+from corepress.encoding.affine import spread
+from corepress.errors import ExportError
+
+Rounding = Callable[[Tensor], Tensor]
+_SMALLEST_NORMAL_EXPONENT = -13  # of float16, in the convention of frexp
+_TORCH_DTYPES = {np.dtype(np.float16): torch.float16, np.dtype(np.float32): torch.float32}
+
+
+def rounding_to(dtype: npt.DTypeLike) -> Rounding:
+    """Return the function that rounds float32 values to the precision `dtype` (float16 or float32), kept in float32."""
+    torch_dtype = _TORCH_DTYPES[np.dtype(dtype)]
+    return lambda values: values.detach().to(torch_dtype).to(torch.float32)
+
+
+def stored(encoding: WeightEncoding, rounded: Rounding) -> WeightEncoding:
+    """Return the encoding with every float that a package stores rounded to its precision."""
+    match encoding:
+        case Dense():
+            return Dense(rounded(encoding.values))
+        case Sparse():
+            return attrs.evolve(encoding, payload=stored(encoding.payload, rounded))
+        case Affine():
+            return attrs.evolve(encoding, scale=rounded(encoding.scale))
+        case Palettized():
+            scale = None if encoding.scale is None else rounded(encoding.scale)
+            return attrs.evolve(encoding, lut=stored(encoding.lut, rounded), scale=scale)
+    return encoding
+
+
+def package_value(encoding: WeightEncoding, rounded: Rounding) -> Tensor:
+    """Return what a package's chain of operations yields: like `decode`, but every operation rounds its result."""
+    match encoding:
+        case Sparse():
+            return package_value(encoding.payload, rounded).where(encoding.mask, 0.0)
+        case Palettized():
+            lut = Dense(package_value(encoding.lut, rounded))
+            looked_up = attrs.evolve(encoding, lut=lut, scale=None).decode()
+            return looked_up if encoding.scale is None else rounded(torch.mul(looked_up, encoding.scale))
+    return rounded(encoding.decode())
+
+
+def exact_storage(encoding: WeightEncoding, rounded: Rounding, target: DeploymentTarget) -> WeightEncoding:
+    """Return the first storage of the weight, rounded, that is exact in the package.
+
+    That is the encoding as it is, unless two-step rounding would show: float16 scales underflow for tiny weights. Then
+    powers of two, or the scales themselves, move into look-up tables, whose entries are rounded once. Raises ExportError,
+    without the weight's name, when the target cannot hold any exact storage or when values overflow.
+    """
+    support.check(encoding.form, target)
+    wanted = rounded(encoding.decode())
+    if not bool(torch.isfinite(wanted).all()):
+        raise ExportError("its values overflow float16; convert with compute_precision=coremltools.precision.FLOAT32")
+    for candidate in _candidates(encoding):
+        if support.minimum_target(candidate.form) > target:
+            continue
+        storage = stored(candidate, rounded)
+        if torch.equal(package_value(storage, rounded), wanted):
+            return storage
+    raise ExportError(
+        f"its scales are too small for float16 to hold {encoding.form.describe()} exactly; "
+        "convert with compute_precision=coremltools.precision.FLOAT32"
+    )
+
+
+def _candidates(encoding: WeightEncoding) -> Iterator[WeightEncoding]:
+    if isinstance(encoding, Sparse):
+        yield from (attrs.evolve(encoding, payload=payload) for payload in _candidates(encoding.payload))
+        return
+    yield encoding
+    if isinstance(encoding, Palettized):
+        yield balanced(encoding)
+        plain = attrs.evolve(encoding, lut=Dense(encoding.lut.decode()))
+        yield plain
+        yield scale_in_lut(plain)
+    elif isinstance(encoding, Affine):
+        yield from _integer_palettes(encoding)
+
+
+def balanced(palette: Palettized) -> Palettized:
+    """Move a power of two from the look-up table to the per-channel scale, so that no scale underflows float16."""
+    scale, lut = palette.scale, palette.lut
+    if scale is None or not bool(scale.any()):
+        return palette
+    _, exponent = torch.frexp(scale.abs()[scale != 0].min())
+    factor = 2.0 ** max(0, _SMALLEST_NORMAL_EXPONENT - int(exponent))
+    lut = attrs.evolve(lut, scale=lut.scale / factor) if isinstance(lut, Affine) else Dense(lut.decode() / factor)
+    return attrs.evolve(palette, lut=lut, scale=scale * factor)
+
+
+def scale_in_lut(palette: Palettized) -> Palettized:
+    """Multiply the per-channel scale into look-up tables of its own granularity; the decoded weight stays the same."""
+    if palette.scale is None:
+        return palette
+    axis, dim = palette.vector_axis, palette.cluster_dim
+    lengths = zip(palette.scale.shape, palette.shape, strict=True)
+    scales = spread(palette.scale, tuple(length if n > 1 else 1 for n, length in lengths))[..., None]
+    if axis is not None and scales.shape[axis] > 1:
+        per_vector = list(scales.shape[:-1])
+        per_vector[axis : axis + 1] = [palette.indices.shape[axis], dim]
+        scales = scales.reshape(per_vector).movedim(axis + 1, -1)
+    groups = tuple(math.lcm(g, s) for g, s in zip(palette.groups, scales.shape[:-1], strict=True))
+    tables = spread(palette.lut.decode(), (*groups, 2**palette.bits, dim))
+    scales = spread(scales, (*groups, scales.shape[-1]))
+    return attrs.evolve(palette, lut=Dense(tables * scales[..., None, :]), scale=None)
+
+
+def _integer_palettes(affine: Affine) -> Iterator[Palettized]:
+    """Yield palettes of the integers: one table and the scales beside it, then dequantized tables for each scale."""
+    low, high = affine.bounds
+    integers = torch.arange(low, high + 1, dtype=torch.float32)
+    steps = integers if affine.zero_point is None else integers - affine.zero_point.to(torch.float32)[..., None]
+    indices = (affine.data.to(torch.int16) - low).to(torch.uint8)
+    if affine.zero_point is None and not affine.form.blockwise:
+        table = integers.reshape(*(1,) * affine.data.ndim, -1, 1)
+        yield balanced(Palettized(indices, Dense(table), affine.bits, scale=affine.scale))
+    yield Palettized(indices, Dense((steps * affine.scale[..., None])[..., None]), affine.bits)

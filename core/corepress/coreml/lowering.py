@@ -1,0 +1,54 @@
+"""Lowering: the constant operations that hold an encoding in a Core ML program."""
+
+from typing import Any, Protocol, runtime_checkable
+
+from corepress.coreml import lower_ios16, lower_ios18
+from corepress.coreml.deployment import DeploymentTarget
+from corepress.coreml.exact import exact_storage, rounding_to
+from corepress.coreml.ops import OpBuilder, Var
+from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
+from corepress.errors import ExportError
+
+
+@runtime_checkable
+class CoreMLLowering(Protocol):
+    """What a plugin's own encoding defines to be exported: a chain of constant operations.
+
+    The method returns the output of the last operation, which must have the weight's shape and the builder's dtype.
+    It may call `lower` with the same builder for a part that is a built-in encoding.
+    """
+
+    def lower_coreml(self, ops: OpBuilder) -> Var:
+        """Write the operations and return the output of the last one."""
+        ...
+
+
+def lower(encoding: WeightEncoding, ops: OpBuilder) -> Var:
+    """Write the operations that decode to the encoding's values, rounded once, and return their output.
+
+    Raises ExportError naming the weight when the target or the precision cannot hold it.
+    """
+    if not isinstance(encoding, Dense | Sparse | Palettized | Affine):
+        return _lower_own(encoding, ops)
+    try:
+        storage = exact_storage(encoding, rounding_to(ops.dtype), ops.target)
+    except ExportError as error:
+        raise ExportError(f"{ops.weight}: {error}") from None
+    if ops.target >= DeploymentTarget.iOS18:
+        return lower_ios18.write(storage, ops)
+    return lower_ios16.write(storage, ops)
+
+
+def _lower_own(encoding: Any, ops: OpBuilder) -> Var:
+    if not isinstance(encoding, CoreMLLowering):
+        raise ExportError(
+            f"{ops.weight}: a {encoding.kind} encoding has no Core ML form; "
+            f"define lower_coreml(self, ops) on {type(encoding).__name__}"
+        )
+    out, shape = encoding.lower_coreml(ops), tuple(getattr(encoding, "shape", ()))
+    if tuple(out.shape) != shape:
+        raise ExportError(
+            f"{ops.weight}: lower_coreml of {type(encoding).__name__} returned shape {tuple(out.shape)} "
+            f"for a weight of shape {shape}"
+        )
+    return out

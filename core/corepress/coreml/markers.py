@@ -1,0 +1,79 @@
+"""Markers: operations that keep a weight's place in the program through conversion.
+
+The converter builds a constant operation for every parameter that carries compression metadata, and neither folds nor transposes it.
+A marker asks for plain 8-bit data with a scale that no other weight has: the scale, which survives renaming and the cast to half precision,
+tells afterwards whose place it is.
+"""
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+import torch
+from torch import nn
+
+from corepress.encoding import WeightEncoding
+from corepress.errors import ExportError
+
+_PREFIX = "_COREML_"
+_FIRST_CODE, _LAST_CODE = 0x0400, 0x7BFF  # the bit patterns of the positive normal numbers of float16
+_MARKER_OPS = {"constexpr_blockwise_shift_scale", "constexpr_affine_dequantize"}
+
+
+@attrs.frozen(eq=False)
+class Marked:
+    """A compressed weight: its name, all names of the tied parameter, and its encoding."""
+
+    name: str
+    names: tuple[str, ...]
+    encoding: WeightEncoding
+
+
+def marked_copy(model: nn.Module, weights: Iterable[Marked]) -> tuple[nn.Module, Mapping[int, Marked]]:
+    """Return a copy of the model for tracing, in eval mode, and the weight of each marker code.
+
+    The copy shares the parameters (float32 on the CPU; others are converted) and has no compression metadata but the markers.
+    """
+    shared = {id(parameter): _for_tracing(parameter) for parameter in model.parameters()}
+    clone = copy.deepcopy(model, memo=dict(shared)).eval()
+    for module in clone.modules():
+        for name in [name for name in module._buffers if name.startswith(_PREFIX)]:
+            del module._buffers[name]
+    codes = dict(enumerate(weights, start=_FIRST_CODE))
+    if len(codes) > _LAST_CODE - _FIRST_CODE + 1:
+        raise ExportError(
+            f"{len(codes)} compressed weights are more than one program can hold; convert parts of the model"
+        )
+    for code, weight in codes.items():
+        for name in weight.names:
+            _mark(clone, name, code, len(weight.encoding.shape))
+    return clone, codes
+
+
+def marked_weight(op: Any, codes: Mapping[int, Marked]) -> Marked | None:
+    """Return the weight whose marker the operation is, None when it is no marker."""
+    if op.op_type not in _MARKER_OPS or op.scale.val is None:
+        return None
+    weight = codes.get(int(np.float16(np.ravel(op.scale.val)[0]).view(np.uint16)))
+    is_marker = weight is not None and weight.encoding.shape == tuple(op.outputs[0].shape)
+    return weight if is_marker else None
+
+
+def _for_tracing(parameter: nn.Parameter) -> nn.Parameter:
+    if parameter.device.type == "cpu" and parameter.dtype in (torch.float32, torch.int32, torch.int64):
+        return parameter
+    return nn.Parameter(parameter.detach().to("cpu", torch.float32), requires_grad=False)
+
+
+def _mark(model: nn.Module, name: str, code: int, rank: int) -> None:
+    owner, _, parameter = name.rpartition(".")
+    scale = np.array(code, np.uint16).view(np.float16).astype(np.float32)
+    buffers = model.get_submodule(owner)._buffers
+    fields = {
+        "compression_type": torch.tensor([3]),
+        "quantization_n_bits": torch.tensor(8),
+        "quantization_scale": torch.full((1,) * rank, float(scale)),
+    }
+    buffers.update({f"{_PREFIX}/{parameter}/{field}": value for field, value in fields.items()})

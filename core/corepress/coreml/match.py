@@ -1,0 +1,59 @@
+"""Matching: which weight of a package is which weight of the model."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from corepress.coreml.read import PackageWeight
+from corepress.errors import VerificationError
+
+# What the converter and the compression tools append to the names of constants.
+_SUFFIX = re.compile(r"(_to_fp16|_cast_fp16|_quantized|_palettized|_sparsified)+$")
+
+
+class PackageWeights:
+    """The weights of a package, found by recorded operation name or by the converter's naming of parameters."""
+
+    def __init__(self, weights: Iterable[PackageWeight], placed: Mapping[str, str]) -> None:
+        self._by_name = {weight.name: weight for weight in weights}
+        self._placed = placed
+        self._by_stem: dict[str, list[PackageWeight]] = {}
+        for weight in self._by_name.values():
+            self._by_stem.setdefault(_SUFFIX.sub("", weight.name), []).append(weight)
+
+    def find(self, names: tuple[str, ...]) -> PackageWeight | None:
+        """Return the weight that any of the tied names leads to, None when there is no such weight.
+
+        Raises VerificationError when the package records an operation that it no longer has.
+        """
+        for name in names:
+            recorded = self._placed.get(name)
+            if recorded is not None:
+                if recorded not in self._by_name:
+                    raise VerificationError(f"{name}: missing from the package, which recorded it as {recorded!r}")
+                return self._by_name[recorded]
+        for name in names:
+            found = self._by_stem.get(re.sub(r"\W", "_", name), [])
+            if found:
+                # A constant under both precisions has equal values; the compressed one says more.
+                return max(found, key=lambda weight: weight.compressed)
+        return None
+
+    def find_rescaled(self, values: Tensor, output_axis: int) -> PackageWeight | None:
+        """Return a constant that is `values` with each output channel rescaled, as folding a batch norm leaves it."""
+        for weight in self._by_name.values():
+            alike = not weight.compressed and weight.shape == tuple(values.shape)
+            if alike and _is_rescaled(weight.value, values, output_axis):
+                return weight
+        return None
+
+
+def _is_rescaled(candidate: Tensor, values: Tensor, output_axis: int) -> bool:
+    rows = values.double().movedim(output_axis, 0).flatten(1)
+    found = candidate.double().movedim(output_axis, 0).flatten(1)
+    factors = (rows * found).sum(1, keepdim=True) / rows.square().sum(1, keepdim=True).clamp_min(1e-300)
+    # One rounding to float16 of the product, and a factor that is known to no better precision.
+    tolerance = found.abs() * 2.0**-9 + 2.0**-23
+    return bool(torch.all((rows * factors - found).abs() <= tolerance))

@@ -1,0 +1,115 @@
+"""Reading back: the weights of an ML program as encodings."""
+
+from functools import cached_property
+from typing import Any
+
+import attrs
+import numpy as np
+from torch import Tensor
+
+from corepress.coreml._coremltools import types
+from corepress.coreml.chain import chain_of, encoding_of, value_of
+from corepress.coreml.program import blocks, load_program, open_model
+from corepress.encoding import WeightEncoding, packed_nbytes
+
+
+@attrs.frozen
+class Consumer:
+    """An operation that reads a weight, and the parameter that the weight is to it."""
+
+    op_type: str
+    op_name: str
+    parameter: str
+
+
+@attrs.frozen(eq=False, slots=False)
+class PackageWeight:
+    """A weight of an ML program: a constant, or the last of a chain of constant operations.
+
+    `ops` are the types of the operations, in the order in which they run; `dtype` is the precision of the decoded weight; `nbytes` counts
+    the stored payload.
+    """
+
+    name: str
+    ops: tuple[str, ...]
+    dtype: str
+    shape: tuple[int, ...]
+    nbytes: int
+    consumers: tuple[Consumer, ...]
+    var: Any = attrs.field(repr=False)
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the weight is more than a plain constant."""
+        return self.ops != ("const",)
+
+    @cached_property
+    def encoding(self) -> WeightEncoding:
+        """How the weight is stored; raises ExportError for a chain that no encoding describes."""
+        return encoding_of(self.var)
+
+    @cached_property
+    def value(self) -> Tensor:
+        """The decoded weight in float32, exactly as the program's operations round it."""
+        return value_of(self.encoding, self.var)
+
+
+def read_weights(model: Any) -> list[PackageWeight]:
+    """Return every weight of an ML program, in the order of its operations, those of nested blocks included.
+
+    `model` is an MLModel or the path of an `.mlpackage`. Constants count as weights when they are floating-point
+    tensors. Raises ExportError when it is no ML program.
+    """
+    return program_weights(load_program(open_model(model)))
+
+
+def program_weights(program: Any) -> list[PackageWeight]:
+    """Return every weight of a MIL program; see `read_weights`."""
+    found = []
+    for block in blocks(program):
+        for op in block.operations:
+            if op.op_type == "const" or op.op_type.startswith("constexpr_"):
+                found += _weight(op)
+    return found
+
+
+def _weight(op: Any) -> list[PackageWeight]:
+    var = op.outputs[0]
+    readers = [child for child in var.child_ops if not child.op_type.startswith("constexpr_")]
+    if not (readers or var.consuming_blocks) or len(op.outputs) > 1:
+        return []
+    if op.op_type == "const" and not (types.is_tensor(var.sym_type) and var.rank and types.is_float(var.dtype)):
+        return []
+    chain = chain_of(var)
+    return [
+        PackageWeight(
+            name=var.name,
+            ops=tuple(link.op_type for link in chain),
+            dtype=types.builtin_to_string(var.dtype),
+            shape=tuple(int(n) for n in var.shape),
+            nbytes=sum(map(_stored_bytes, chain)),
+            consumers=tuple(_consumer(reader, var) for reader in readers),
+            var=var,
+        )
+    ]
+
+
+def _consumer(reader: Any, var: Any) -> Consumer:
+    given = reader.inputs.items()
+    parameter = next(
+        (key for key, value in given if value is var or isinstance(value, list | tuple) and var in value), ""
+    )
+    return Consumer(reader.op_type, reader.name, parameter)
+
+
+def _stored_bytes(op: Any) -> int:
+    given = op.outputs if op.op_type == "const" else op.inputs.values()
+    return sum(
+        packed_nbytes(int(np.size(var.val)), var.dtype.get_bitwidth())
+        for var in given
+        if var.op.op_type == "const" and var.rank and not _describes_shape(var, op)
+    )
+
+
+def _describes_shape(var: Any, op: Any) -> bool:
+    return var is op.inputs.get("shape")

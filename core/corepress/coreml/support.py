@@ -1,0 +1,55 @@
+"""Which deployment target a storage form needs; free of coremltools, so that planning stays cheap."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from corepress.coreml.deployment import DeploymentTarget
+from corepress.encoding import AffineForm, DenseForm, Form, PaletteForm, SparseForm
+from corepress.errors import ExportError
+
+_PALETTE_BITS_IOS16 = (1, 2, 4, 6, 8)
+_INT4_BITS = 4
+
+
+def minimum_target(form: Form) -> DeploymentTarget:
+    """Return the oldest target whose operations hold the form; a plugin's own form is left to its own lowering."""
+    if any(_newer_than_ios16(form)):
+        return DeploymentTarget.iOS18
+    if isinstance(form, SparseForm | PaletteForm | AffineForm):
+        return DeploymentTarget.iOS16
+    return DeploymentTarget.iOS15
+
+
+def check(form: Form, target: Any) -> None:
+    """Raise ExportError, with the way out but without the weight's name, when the target cannot hold the form."""
+    wanted, needed = DeploymentTarget.parse(target), minimum_target(form)
+    if wanted >= needed:
+        return
+    ways_out = ["raise the target"]
+    if wanted >= DeploymentTarget.iOS16:
+        ways_out.append(" and ".join(_newer_than_ios16(form)))
+    raise ExportError(
+        f"{form.describe()} needs {needed}, but minimum_deployment_target is {wanted}; {' or '.join(ways_out)}"
+    )
+
+
+def _newer_than_ios16(form: Form) -> Iterator[str]:
+    """Yield, for each trait that arrived with iOS18, what to do without it."""
+    if isinstance(form, SparseForm) and not isinstance(form.payload, DenseForm):
+        yield "compress it in one way only"
+    if isinstance(form, AffineForm):
+        if form.n_bits <= _INT4_BITS:
+            yield "use an 8-bit dtype"
+        if form.blockwise:
+            yield "use granularity per_channel"
+    if isinstance(form, PaletteForm):
+        if form.n_bits not in _PALETTE_BITS_IOS16:
+            yield f"use n_bits {form.n_bits + 1}"
+        if form.groups > 1:
+            yield "use granularity per_tensor"
+        if form.cluster_dim > 1:
+            yield "use cluster_dim 1"
+        if form.scales:
+            yield "turn enable_per_channel_scale off"
+        if not isinstance(form.lut, DenseForm):
+            yield "leave lut_dtype out"

@@ -1,0 +1,80 @@
+"""Tracing: example inputs to a TorchScript graph and the input types of the converter."""
+
+import contextlib
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from corepress.coreml._coremltools import ct
+from corepress.errors import ExportError
+
+
+def as_arguments(model: nn.Module, example_inputs: Any) -> tuple[tuple[Tensor, ...], list[str | None]]:
+    """Return the example inputs in the order of the model's forward, with the names of those given by name.
+
+    `example_inputs` is a tensor, a tuple or list of tensors, or a dict of tensors by argument name.
+    """
+    if isinstance(example_inputs, Tensor):
+        return (example_inputs.cpu(),), [None]
+    if isinstance(example_inputs, Mapping):
+        named = _in_forward_order(model, example_inputs)
+        return tuple(value.cpu() for value in named.values()), list(named)
+    if isinstance(example_inputs, Sequence) and all(isinstance(value, Tensor) for value in example_inputs):
+        return tuple(value.cpu() for value in example_inputs), [None] * len(example_inputs)
+    raise ExportError(
+        f"example_inputs must be a tensor, a tuple or list of tensors, or a dict of tensors, not {type(example_inputs).__name__}"
+    )
+
+
+def _in_forward_order(model: nn.Module, given: Mapping[str, Any]) -> dict[str, Tensor]:
+    for name, value in given.items():
+        if not isinstance(value, Tensor):
+            raise ExportError(f"example_inputs[{name!r}] must be a tensor, not {type(value).__name__}")
+    names = list(inspect.signature(model.forward).parameters)
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        raise ExportError(f"example_inputs names {unknown[0]!r}, but forward takes {', '.join(names)}")
+    return {name: given[name] for name in names if name in given}
+
+
+def input_types(arguments: Sequence[Tensor], names: Sequence[str | None]) -> list[Any]:
+    """Return a TensorType for each argument; token ids and other integers become int32."""
+    return [
+        ct.TensorType(name=name, shape=tuple(value.shape), dtype=np.float32 if value.is_floating_point() else np.int32)
+        for value, name in zip(arguments, names, strict=True)
+    ]
+
+
+def trace(model: nn.Module, arguments: tuple[Tensor, ...], names: Sequence[str | None]) -> Any:
+    """Return the traced model; named arguments are passed by name."""
+    by_name = {name: value for value, name in zip(arguments, names, strict=True) if name is not None}
+    inputs = {"example_kwarg_inputs": by_name} if by_name else {"example_inputs": arguments}
+    with _plain_attention(), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.trace(model, **inputs, check_trace=False, strict=False)
+
+
+def traced_parameters(traced: Any) -> set[str]:
+    """Return the names of the parameters and buffers that the traced graph reads."""
+    paths: dict[str, str] = {}
+    graph = traced.inlined_graph  # a new graph; its nodes die with it
+    for node in graph.findAllNodes("prim::GetAttr"):
+        owner = paths.get(node.input().debugName(), "")
+        paths[node.output().debugName()] = f"{owner}.{node.s('name')}" if owner else node.s("name")
+    return set(paths.values())
+
+
+@contextlib.contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Trace attention as plain operations: the converter does not know the fused inference kernel."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

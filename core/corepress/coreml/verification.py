@@ -1,0 +1,148 @@
+"""Verification: does a package hold the weights of a model, bit for bit?"""
+
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from corepress.coreml.chain import rounding_of
+from corepress.coreml.deployment import DeploymentTarget
+from corepress.coreml.exact import exact_storage
+from corepress.coreml.match import PackageWeights
+from corepress.coreml.program import load_program, open_model
+from corepress.coreml.provenance import placed_weights, unused_weights
+from corepress.coreml.read import PackageWeight, program_weights
+from corepress.coreml.table import table
+from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
+from corepress.errors import ExportError, VerificationError
+from corepress.targets import torch_weights
+
+EQUAL = "equal"
+RESCALED = "rescaled: the converter folded a constant into it"
+UNUSED = "not used by the program"
+NOT_FOUND = "not in the package under its name: folded by the converter, or not used"
+
+
+@attrs.frozen
+class VerifiedWeight:
+    """What became of one weight of the model in the package; `result` says whether its values are equal."""
+
+    name: str
+    stored_as: str
+    nbytes: int
+    result: str
+
+    @property
+    def equal(self) -> bool:
+        """Whether the package holds the weight's values, bit for bit after one rounding to its precision."""
+        return self.result == EQUAL
+
+
+@attrs.frozen
+class Verification:
+    """The outcome of `verify`: one row for each weight of the model; printing it gives a table."""
+
+    weights: tuple[VerifiedWeight, ...]
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        """Return the rows by weight name, as plain values."""
+        return {
+            row.name: {"stored_as": row.stored_as, "nbytes": row.nbytes, "equal": row.equal, "result": row.result}
+            for row in self.weights
+        }
+
+    def __str__(self) -> str:
+        rows = [(row.name, row.stored_as, row.nbytes, row.result) for row in self.weights]
+        return table(("weight", "stored as", "bytes", "result"), rows)
+
+
+def verify(mlmodel: Any, model: nn.Module, example_inputs: Any = None) -> Verification:  # noqa: ARG001
+    """Compare every weight that a package decodes to with the torch model, bit for bit.
+
+    The torch values are rounded once to the package's precision. Weights are found by the names that `convert` records, or by the converter's
+    own naming. Dense weights into which the converter folded a batch norm are listed as such; compressed weights are never folded.
+
+    `mlmodel` is an MLModel or the path of an `.mlpackage`. `example_inputs` are accepted for the comparison of outputs, which
+    needs an interpreter of ML programs; weights are compared without them.
+
+    Raises VerificationError naming the first weight that is missing, stored in another way than the model says, or different (with index
+    and both values), and ExportError when `mlmodel` is no ML program.
+    """
+    package = open_model(mlmodel)
+    found = PackageWeights(program_weights(load_program(package)), placed_weights(package))
+    target = DeploymentTarget(package.get_spec().specificationVersion)
+    unused = unused_weights(package)
+    rows = []
+    for handle in torch_weights(model):
+        encoding, stored = handle.encoding(), found.find(handle.names)
+        if handle.name in unused:
+            rows.append(VerifiedWeight(handle.name, "", 0, UNUSED))
+        elif isinstance(encoding, Dense) and (stored is None or stored.shape != handle.shape):
+            rows.append(_folded(handle, encoding.values, found))
+        elif stored is None:
+            raise VerificationError(f"{handle.name}: {encoding.form.describe()} in the model, missing from the package")
+        else:
+            rows.append(_compared(handle.name, encoding, stored, target))
+    return Verification(tuple(rows))
+
+
+def _folded(handle: Any, values: Tensor, found: PackageWeights) -> VerifiedWeight:
+    rescaled = found.find_rescaled(values, handle.output_axis)
+    if rescaled is None:
+        return VerifiedWeight(handle.name, "", 0, NOT_FOUND)
+    return VerifiedWeight(handle.name, "dense", rescaled.nbytes, RESCALED)
+
+
+def _compared(name: str, encoding: WeightEncoding, stored: PackageWeight, target: DeploymentTarget) -> VerifiedWeight:
+    if not isinstance(encoding, Dense) and not stored.compressed:
+        raise VerificationError(f"{name}: {encoding.form.describe()} in the model, dense in the package")
+    try:
+        held = stored.encoding
+    except ExportError as error:
+        raise VerificationError(f"{name}: cannot be read back from the package: {error}") from None
+    _check_kind(name, encoding, held, stored, target)
+    _check_values(name, rounding_of(stored.var)(encoding.decode()), stored)
+    return VerifiedWeight(name, held.form.describe(), stored.nbytes, EQUAL)
+
+
+def _check_kind(
+    name: str, encoding: WeightEncoding, held: WeightEncoding, stored: PackageWeight, target: DeploymentTarget
+) -> None:
+    wanted = _kinds(encoding)
+    if wanted is None or wanted == _kinds(held):
+        return
+    # Where half precision cannot hold the scales, an exact package stores look-up tables instead.
+    if not isinstance(encoding, Dense):
+        try:
+            if _kinds(exact_storage(encoding, rounding_of(stored.var), target)) == _kinds(held):
+                return
+        except ExportError:
+            pass
+    raise VerificationError(f"{name}: {encoding.form.describe()} in the model, {held.form.describe()} in the package")
+
+
+def _kinds(encoding: WeightEncoding) -> tuple[str, ...] | None:
+    """Return the kinds of an encoding and its parts, None for a plugin's own, which is stored as its plugin likes."""
+    match encoding:
+        case Sparse():
+            inner = _kinds(encoding.payload)
+            return None if inner is None else ("sparse", *inner)
+        case Palettized():
+            return ("palettized", encoding.lut.kind)
+        case Dense() | Affine():
+            return (encoding.kind,)
+    return None
+
+
+def _check_values(name: str, wanted: Tensor, stored: PackageWeight) -> None:
+    if tuple(wanted.shape) != stored.shape:
+        raise VerificationError(f"{name}: shape {tuple(wanted.shape)} in the model, {stored.shape} in the package")
+    if torch.equal(stored.value, wanted):
+        return
+    different = stored.value != wanted
+    index = tuple(int(i) for i in different.nonzero()[0])
+    raise VerificationError(
+        f"{name}: {int(different.sum())} of {wanted.numel()} values differ, the first at index {index}: "
+        f"{stored.value[index].item()!r} in the package, {wanted[index].item()!r} in the model ({stored.dtype})"
+    )

@@ -1,0 +1,34 @@
+"""What a weight becomes: immutable encodings, their storage forms, and how they compose."""
+
+from corepress.encoding.affine import Affine
+from corepress.encoding.base import WeightEncoding
+from corepress.encoding.bits import pack_bits, packed_nbytes, unpack_bits
+from corepress.encoding.composition import CompositionError, Slot, compose_forms, slot_for
+from corepress.encoding.dense import Dense
+from corepress.encoding.forms import AffineForm, DenseForm, Form, OpaqueForm, PaletteForm, SparseForm
+from corepress.encoding.palettized import Palettized
+from corepress.encoding.precision import PORTABLE_SIGNIFICAND_BITS, round_significand
+from corepress.encoding.sparse import Sparse
+
+__all__ = [
+    "PORTABLE_SIGNIFICAND_BITS",
+    "Affine",
+    "AffineForm",
+    "CompositionError",
+    "Dense",
+    "DenseForm",
+    "Form",
+    "OpaqueForm",
+    "PaletteForm",
+    "Palettized",
+    "Slot",
+    "Sparse",
+    "SparseForm",
+    "WeightEncoding",
+    "compose_forms",
+    "pack_bits",
+    "packed_nbytes",
+    "round_significand",
+    "slot_for",
+    "unpack_bits",
+]

@@ -1,0 +1,33 @@
+"""Sub-byte storage: element i occupies bits [i*n, (i+1)*n), least significant bit first, across bytes."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def packed_nbytes(count: int, n_bits: int) -> int:
+    """Return the bytes that `count` elements of `n_bits` bits take when packed without gaps."""
+    return (count * n_bits + 7) // 8
+
+
+def pack_bits(values: npt.ArrayLike, n_bits: int) -> npt.NDArray[np.uint8]:
+    """Pack integers of 1 to 8 bits into bytes; negative ones are stored in two's complement.
+
+    The last byte is padded with zero bits. This is the layout of the Core ML weight file and of its packed indices and masks.
+    """
+    low_bits = np.asarray(values).reshape(-1).astype(np.int16).astype(np.uint8)
+    if n_bits == 8:
+        return low_bits
+    bits = np.unpackbits(low_bits[:, None], axis=1, bitorder="little", count=n_bits)
+    return np.packbits(bits.reshape(-1), bitorder="little")
+
+
+def unpack_bits(packed: npt.NDArray[np.uint8], n_bits: int, count: int, *, signed: bool = False) -> npt.NDArray[Any]:
+    """Unpack `count` integers of `n_bits` bits; the inverse of `pack_bits`."""
+    bits = np.unpackbits(packed, bitorder="little", count=count * n_bits).reshape(count, n_bits)
+    values = np.packbits(bits, axis=1, bitorder="little")[:, 0]
+    if not signed:
+        return values
+    sign = np.int16(1 << (n_bits - 1))
+    return ((values.astype(np.int16) ^ sign) - sign).astype(np.int8)

@@ -1,0 +1,188 @@
+"""How a next stage composes with what a weight already is: one table, for the plan and for the values."""
+
+import math
+from collections.abc import Callable
+
+import attrs
+import torch
+from torch import Tensor
+
+from corepress.encoding.affine import Affine, spread
+from corepress.encoding.base import WeightEncoding
+from corepress.encoding.dense import Dense
+from corepress.encoding.forms import AffineForm, DenseForm, Form, PaletteForm, SparseForm
+from corepress.encoding.palettized import Palettized
+from corepress.encoding.sparse import Sparse
+
+
+class CompositionError(ValueError):
+    """The next stage cannot follow what the weight already is; the message says why and names a legal order."""
+
+
+@attrs.frozen(eq=False)
+class Slot:
+    """The part of an encoded weight that a next stage may encode.
+
+    `values` (float32) and `mask` (bool or None) are what the stage sees; `rebuild` puts its encoding into the whole.
+    """
+
+    values: Tensor
+    mask: Tensor | None
+    rebuild: Callable[[WeightEncoding], WeightEncoding]
+    whole: bool = True
+
+
+def slot_for(now: WeightEncoding, produces: str) -> Slot:
+    """Return the slot of `now` that a stage which produces `sparsity`, `palette`, `affine` or `dense` values encodes."""
+    return _cell(now.form, produces).slot(now)
+
+
+def compose_forms(now: Form, produces: str, new: Form) -> Form:
+    """Return the form of a weight of form `now` after a stage whose own result has form `new`."""
+    return _cell(now, produces).form(now, new)
+
+
+@attrs.frozen
+class _Cell:
+    slot: Callable[..., Slot]
+    form: Callable[..., Form]
+
+
+def _replaced(now: WeightEncoding) -> Slot:
+    return Slot(now.decode(), None, lambda new: new)
+
+
+def _masked_by_next(now: WeightEncoding) -> Slot:
+    def rebuild(new: WeightEncoding) -> WeightEncoding:
+        return Sparse(_mask_of(new), now)
+
+    return Slot(now.decode(), None, rebuild)
+
+
+def _smaller_mask(now: Sparse) -> Slot:
+    def rebuild(new: WeightEncoding) -> WeightEncoding:
+        # A dense payload may be changed by the next stage (error compensation); a coded one keeps its codes.
+        payload = new.payload if isinstance(new, Sparse) and isinstance(now.payload, Dense) else now.payload
+        return Sparse(now.mask & _mask_of(new), payload)
+
+    return Slot(now.decode(), now.mask, rebuild)
+
+
+def _kept_values(produces: str) -> Callable[[Sparse], Slot]:
+    def slot(now: Sparse) -> Slot:
+        inner = slot_for(now.payload, produces)
+        return Slot(
+            inner.values,
+            now.mask if inner.whole else None,
+            lambda new: Sparse(now.mask, inner.rebuild(new)),
+            whole=inner.whole,
+        )
+
+    return slot
+
+
+def _quantized_lut(now: Palettized) -> Slot:
+    return Slot(now.lut.decode(), None, lambda new: attrs.evolve(now, lut=new), whole=False)
+
+
+def _clustered_integers(now: Affine) -> Slot:
+    def rebuild(new: WeightEncoding) -> WeightEncoding:
+        if not isinstance(new, Palettized) or new.scale is not None:
+            raise CompositionError("integer data takes a plain palette; turn enable_per_channel_scale off")
+        return _integer_lut(new, now)
+
+    return Slot(now.data.to(torch.float32), None, rebuild)
+
+
+def _integer_lut(palette: Palettized, affine: Affine) -> Palettized:
+    """Move the scales of `affine` onto a LUT of rounded integers, with one LUT for each pair of group and scale."""
+    groups = tuple(math.lcm(g, s) for g, s in zip(palette.groups, affine.scale.shape, strict=True))
+    if any(n % g for n, g in zip(palette.indices.shape, groups, strict=True)):
+        raise CompositionError(
+            f"groups {palette.groups} and quantization blocks {tuple(affine.scale.shape)} have no common refinement; "
+            "choose a group_size that the blocks divide"
+        )
+    low, high = affine.bounds
+    entries = palette.lut.decode().round().clamp(low, high).to(affine.data.dtype)
+    lut = Affine(
+        data=spread(entries, (*groups, *entries.shape[-2:])).contiguous(),
+        scale=spread(affine.scale, groups)[..., None, None].contiguous(),
+        zero_point=None
+        if affine.zero_point is None
+        else spread(affine.zero_point, groups)[..., None, None].contiguous(),
+        bits=affine.bits,
+    )
+    return attrs.evolve(palette, lut=lut)
+
+
+def _mask_of(new: WeightEncoding) -> Tensor:
+    if not isinstance(new, Sparse):
+        raise CompositionError(f"a stage that declares sparsity returned a {new.kind} encoding instead of a Sparse one")
+    return new.mask
+
+
+def _new_form(now: Form, new: Form) -> Form:  # noqa: ARG001
+    return new
+
+
+def _sparse_over(now: Form, new: SparseForm) -> Form:
+    return SparseForm(new.sparsity, now)
+
+
+def _sparser(now: SparseForm, new: SparseForm) -> Form:
+    return SparseForm(max(now.sparsity, new.sparsity), now.payload)
+
+
+def _kept_form(produces: str) -> Callable[[SparseForm, Form], Form]:
+    def form(now: SparseForm, new: Form) -> Form:
+        if isinstance(new, PaletteForm) and new.cluster_dim > 1:
+            raise CompositionError(_VECTORS_AND_ZEROS)
+        return SparseForm(now.sparsity, compose_forms(now.payload, produces, new))
+
+    return form
+
+
+def _lut_form(now: PaletteForm, new: Form) -> Form:
+    return attrs.evolve(now, lut=new)
+
+
+def _integer_lut_form(now: AffineForm, new: PaletteForm) -> Form:
+    groups = math.lcm(new.groups, now.scales)
+    return attrs.evolve(new, groups=groups, lut=attrs.evolve(now, scales=groups, blockwise=False))
+
+
+_VECTORS_AND_ZEROS = "a palette of vectors cannot hold single zeros; use cluster_dim 1"
+_WHOLE = _Cell(_replaced, _new_form)
+_TABLE: dict[tuple[str, str], _Cell] = {
+    ("dense", "sparsity"): _WHOLE,
+    ("dense", "palette"): _WHOLE,
+    ("dense", "affine"): _WHOLE,
+    ("dense", "dense"): _WHOLE,
+    ("sparse", "sparsity"): _Cell(_smaller_mask, _sparser),
+    ("sparse", "palette"): _Cell(_kept_values("palette"), _kept_form("palette")),
+    ("sparse", "affine"): _Cell(_kept_values("affine"), _kept_form("affine")),
+    ("sparse", "dense"): _Cell(_kept_values("dense"), _kept_form("dense")),
+    ("palettized", "sparsity"): _Cell(_masked_by_next, _sparse_over),
+    ("palettized", "affine"): _Cell(_quantized_lut, _lut_form),
+    ("affine", "sparsity"): _Cell(_masked_by_next, _sparse_over),
+    ("affine", "palette"): _Cell(_clustered_integers, _integer_lut_form),
+}
+_REFUSALS = {
+    ("palettized", "palette"): "it is palettized already; palettize once, with the n_bits you want",
+    ("palettized", "dense"): "it is palettized already; change values before palettizing",
+    ("affine", "affine"): "it is quantized already; quantize once, with the dtype you want",
+    ("affine", "dense"): "it is quantized already; change values before quantizing",
+}
+
+
+def _cell(now: Form, produces: str) -> _Cell:
+    key = (now.kind, produces)
+    if isinstance(now, PaletteForm):
+        if produces == "sparsity" and now.cluster_dim > 1:
+            raise CompositionError(_VECTORS_AND_ZEROS)
+        if produces == "affine" and not isinstance(now.lut, DenseForm):
+            raise CompositionError("its LUT is quantized already; leave lut_dtype out, or drop the later quantization")
+    if key not in _TABLE:
+        reason = _REFUSALS.get(key, f"nothing that produces {produces!r} can follow a {now.kind} weight")
+        raise CompositionError(reason)
+    return _TABLE[key]

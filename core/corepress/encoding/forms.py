@@ -1,0 +1,135 @@
+"""Forms: what an encoding looks like without its values, so that size and support are known before any work."""
+
+import math
+from typing import ClassVar
+
+import attrs
+
+from corepress.encoding.bits import packed_nbytes
+
+_FLOAT_BITS = {"torch": 32}
+_PACKAGE_FLOAT_BITS = 16
+
+
+def float_bits(target: str) -> int:
+    """Return the width of one unquantized value on a target: 32 on `torch`, 16 in a Core ML package."""
+    return _FLOAT_BITS.get(target, _PACKAGE_FLOAT_BITS)
+
+
+@attrs.frozen
+class Form:
+    """The storage layout of an encoding; subclasses add what they need to know their own size."""
+
+    kind: ClassVar[str] = "dense"
+
+    def nbytes(self, count: int, target: str) -> int:
+        """Return the exact payload bytes of `count` elements stored on `target`."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """Say in a few words what the form is, for tables and messages."""
+        raise NotImplementedError
+
+
+@attrs.frozen
+class DenseForm(Form):
+    """Every value as a float."""
+
+    def nbytes(self, count: int, target: str) -> int:
+        """Return the exact payload bytes of `count` elements stored on `target`."""
+        return count * float_bits(target) // 8
+
+    def describe(self) -> str:
+        """Say in a few words what the form is."""
+        return "dense"
+
+
+@attrs.frozen
+class SparseForm(Form):
+    """A bit mask and the kept values; `sparsity` is the fraction of zeros."""
+
+    sparsity: float
+    payload: Form = attrs.field(factory=DenseForm)
+    kind: ClassVar[str] = "sparse"
+
+    def kept(self, count: int) -> int:
+        """Return how many of `count` elements are kept."""
+        return count - math.floor(count * self.sparsity + 1e-9)
+
+    def nbytes(self, count: int, target: str) -> int:
+        """Return the exact payload bytes of `count` elements stored on `target`."""
+        return packed_nbytes(count, 1) + self.payload.nbytes(self.kept(count), target)
+
+    def describe(self) -> str:
+        """Say in a few words what the form is."""
+        zeros = f"{self.sparsity:.0%} sparse"
+        return zeros if isinstance(self.payload, DenseForm) else f"{zeros}, {self.payload.describe()}"
+
+
+@attrs.frozen
+class AffineForm(Form):
+    """Integers of `n_bits` bits with `scales` scales (one for the tensor, a channel or a block) and as many zero points, if any."""
+
+    n_bits: int
+    signed: bool = True
+    scales: int = 1
+    zero_points: bool = False
+    blockwise: bool = False
+    kind: ClassVar[str] = "affine"
+
+    def nbytes(self, count: int, target: str) -> int:
+        """Return the exact payload bytes of `count` elements stored on `target`."""
+        zero_points = packed_nbytes(self.scales, self.n_bits) if self.zero_points else 0
+        return packed_nbytes(count, self.n_bits) + self.scales * float_bits(target) // 8 + zero_points
+
+    def describe(self) -> str:
+        """Say in a few words what the form is."""
+        return f"{'' if self.signed else 'u'}int{self.n_bits}" + (" in blocks" if self.blockwise else "")
+
+
+@attrs.frozen
+class PaletteForm(Form):
+    """Indices of `n_bits` bits into `groups` look-up tables of vectors of `cluster_dim` values, with `scales` per-channel scales."""
+
+    n_bits: int
+    groups: int = 1
+    cluster_dim: int = 1
+    scales: int = 0
+    lut: Form = attrs.field(factory=DenseForm)
+    kind: ClassVar[str] = "palettized"
+
+    def nbytes(self, count: int, target: str) -> int:
+        """Return the exact payload bytes of `count` elements stored on `target`."""
+        indices = packed_nbytes(count // self.cluster_dim, self.n_bits)
+        lut = self.lut.nbytes(self.groups * 2**self.n_bits * self.cluster_dim, target)
+        return indices + lut + self.scales * float_bits(target) // 8
+
+    def describe(self) -> str:
+        """Say in a few words what the form is."""
+        parts = [f"{self.n_bits}-bit palette"]
+        if self.groups > 1:
+            parts.append(f"{self.groups} LUTs")
+        if self.cluster_dim > 1:
+            parts.append(f"vectors of {self.cluster_dim}")
+        if not isinstance(self.lut, DenseForm):
+            parts.append(f"{self.lut.describe()} LUT")
+        if self.scales:
+            parts.append("per-channel scale")
+        return ", ".join(parts)
+
+
+@attrs.frozen
+class OpaqueForm(Form):
+    """A form that only its plugin understands: a name and a fixed number of bytes."""
+
+    name: str
+    bytes_stored: int
+    kind: ClassVar[str] = "opaque"
+
+    def nbytes(self, count: int, target: str) -> int:  # noqa: ARG002  (the size is known, whatever the count)
+        """Return the bytes that the plugin declared."""
+        return self.bytes_stored
+
+    def describe(self) -> str:
+        """Say in a few words what the form is."""
+        return self.name

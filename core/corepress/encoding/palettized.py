@@ -1,0 +1,92 @@
+"""Palettized: indices into look-up tables (weight clustering)."""
+
+import math
+from typing import ClassVar, Self
+
+import attrs
+import torch
+from torch import Tensor
+
+from corepress.encoding.base import WeightEncoding
+from corepress.encoding.forms import PaletteForm
+
+
+@attrs.frozen(eq=False)
+class Palettized(WeightEncoding):
+    """Decodes to `lut[group, index] (* scale)`.
+
+    `indices` (uint8) has the weight's shape, its `vector_axis` divided by the cluster dimension.
+    `lut` encodes a tensor of shape `(groups along each weight axis..., 2**bits, cluster_dim)`, the layout of Core ML's look-up tables.
+    `scale` (float32, rank of the weight) is an optional per-channel scale.
+    """
+
+    indices: Tensor
+    lut: WeightEncoding
+    bits: int
+    vector_axis: int | None = None
+    scale: Tensor | None = None
+    kind: ClassVar[str] = "palettized"
+
+    def __attrs_post_init__(self) -> None:
+        rank = self.indices.ndim
+        if len(self.lut.shape) != rank + 2 or self.lut.shape[-2] != 2**self.bits:
+            raise ValueError(f"a {self.bits}-bit LUT for a weight of rank {rank} cannot have shape {self.lut.shape}")
+        if any(n % g for n, g in zip(self.indices.shape, self.groups, strict=True)):
+            raise ValueError(f"LUT groups {self.groups} do not divide indices of shape {tuple(self.indices.shape)}")
+        if self.cluster_dim > 1 and self.vector_axis is None:
+            raise ValueError(f"vectors of {self.cluster_dim} values need a vector_axis")
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """The number of look-up tables along each axis of the weight."""
+        return tuple(self.lut.shape[:-2])
+
+    @property
+    def cluster_dim(self) -> int:
+        """The number of values in one entry of the look-up table."""
+        return self.lut.shape[-1]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the decoded weight."""
+        shape = list(self.indices.shape)
+        if self.vector_axis is not None:
+            shape[self.vector_axis] *= self.cluster_dim
+        return tuple(shape)
+
+    def decode(self) -> Tensor:
+        """Return the float32 weight: entries looked up group by group, times the per-channel scale."""
+        entries = self.lut.decode().reshape(-1, self.cluster_dim)
+        rows = self.indices.to(torch.int32)
+        if math.prod(self.groups) > 1:
+            rows = rows + self._first_rows()
+        looked_up = entries.index_select(0, rows.reshape(-1))
+        if self.cluster_dim > 1 and self.vector_axis is not None:
+            looked_up = looked_up.reshape(*self.indices.shape, self.cluster_dim).movedim(-1, self.vector_axis + 1)
+        weight = looked_up.reshape(self.shape)
+        return weight if self.scale is None else torch.mul(weight, self.scale)
+
+    def _first_rows(self) -> Tensor:
+        """Return, for each index, the first row of its group in the flattened table."""
+        group = torch.zeros((1,) * self.indices.ndim, dtype=torch.int32)
+        for axis, (length, groups) in enumerate(zip(self.indices.shape, self.groups, strict=True)):
+            along = torch.arange(length, dtype=torch.int32) // (length // groups)
+            group = group * groups + along.reshape([-1 if a == axis else 1 for a in range(self.indices.ndim)])
+        return group * 2**self.bits
+
+    @property
+    def form(self) -> PaletteForm:
+        """The storage form."""
+        return PaletteForm(
+            n_bits=self.bits,
+            groups=math.prod(self.groups),
+            cluster_dim=self.cluster_dim,
+            scales=0 if self.scale is None else self.scale.numel(),
+            lut=self.lut.form,
+        )
+
+    def masked(self, mask: Tensor) -> Self:
+        """Return the encoding with index zero outside the mask; only scalar palettes can be masked."""
+        if self.cluster_dim > 1:
+            raise ValueError("a palette of vectors cannot be masked element by element")
+        return attrs.evolve(self, indices=self.indices.where(mask, 0))

@@ -1,0 +1,53 @@
+"""Sparse: a bit mask and an encoding of the kept values."""
+
+from typing import ClassVar, Self
+
+import attrs
+from torch import Tensor
+
+from corepress.encoding.base import WeightEncoding
+from corepress.encoding.bits import packed_nbytes
+from corepress.encoding.forms import SparseForm
+
+
+@attrs.frozen(eq=False)
+class Sparse(WeightEncoding):
+    """Decodes to the payload where `mask` (bool, weight shape) is set, and to exact zero elsewhere.
+
+    The payload has the weight's shape, so that groups, channels and blocks keep their meaning; only its kept elements
+    are stored and counted.
+    """
+
+    mask: Tensor
+    payload: WeightEncoding
+    kind: ClassVar[str] = "sparse"
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "payload", self.payload.masked(self.mask))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the decoded weight."""
+        return tuple(self.mask.shape)
+
+    @property
+    def kept(self) -> int:
+        """The number of kept elements."""
+        return int(self.mask.sum())
+
+    def decode(self) -> Tensor:
+        """Return the payload where the mask is set, zero elsewhere."""
+        return self.payload.decode().where(self.mask, 0.0)
+
+    @property
+    def form(self) -> SparseForm:
+        """The storage form."""
+        return SparseForm(sparsity=1 - self.kept / max(self.count, 1), payload=self.payload.form)
+
+    def nbytes(self, target: str = "iOS18") -> int:
+        """Return the payload bytes of the mask and of the kept elements."""
+        return packed_nbytes(self.count, 1) + self.payload.form.nbytes(self.kept, target)
+
+    def masked(self, mask: Tensor) -> Self:
+        """Return the encoding with a smaller mask."""
+        return attrs.evolve(self, mask=self.mask & mask)

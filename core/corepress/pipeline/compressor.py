@@ -1,0 +1,74 @@
+"""Compressors that are bound to a model when they are made: one algorithm, the verbs of the reference documentation."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from torch import nn
+
+from corepress.config import CompressionConfig
+from corepress.pipeline.pipeline import LossFunction, Pipeline
+from corepress.pipeline.report import Report
+from corepress.pipeline.stage import Stage
+
+
+class BoundCompressor:
+    """One algorithm bound to one model; a pipeline of a single stage does the work.
+
+    Args:
+        model: the model to compress.
+        config: a configuration of the algorithm, or a mapping; None for its defaults.
+    """
+
+    algorithm: ClassVar[str]
+
+    def __init__(self, model: nn.Module, config: CompressionConfig[Any] | Mapping[str, Any] | None = None) -> None:
+        self.model = model
+        self.pipeline = Pipeline([Stage(self.algorithm, config)])
+
+    @property
+    def config(self) -> Any:
+        """The complete configuration."""
+        return self.pipeline.stages[0].config
+
+    def report(self) -> Report:
+        """Return what has become of every weight."""
+        return self.pipeline.report()
+
+
+class TrainingCompressor(BoundCompressor):
+    """A compressor that works in the user's training loop."""
+
+    def prepare(self, example_inputs: Any = None, inplace: bool = False) -> nn.Module:
+        """Attach simulators and return the model to train: a copy, unless `inplace`."""
+        return self.pipeline.prepare(self.model, example_inputs, inplace)
+
+    def step(self) -> None:
+        """Advance the schedule; call it once for every step of the training loop."""
+        self.pipeline.step()
+
+    def finalize(self, model: nn.Module | None = None, inplace: bool = False) -> nn.Module:
+        """Turn simulators into compressed weights; `model` is the prepared one unless given."""
+        return self.pipeline.finalize(model, inplace)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything needed to go on later."""
+        return self.pipeline.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.pipeline.load_state_dict(state)
+
+
+class OneShotCompressor(BoundCompressor):
+    """A compressor that needs no training loop."""
+
+    def compress(
+        self,
+        dataloader: Iterable[Any] | None = None,
+        loss_fn: LossFunction | None = None,
+        *,
+        inplace: bool = False,
+        workers: int | None = None,
+    ) -> nn.Module:
+        """Return the compressed model; `dataloader` and `loss_fn` where the algorithm needs them."""
+        return self.pipeline.compress(self.model, data=dataloader, loss_fn=loss_fn, inplace=inplace, workers=workers)

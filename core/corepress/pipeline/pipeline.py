@@ -1,0 +1,319 @@
+"""The pipeline: an ordered list of stages that is a compressor itself."""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, Self, TextIO
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from corepress.config import Document, Problem, raise_problems
+from corepress.errors import PlanError, StateError
+from corepress.pipeline import recipe, training
+from corepress.pipeline.planner import Blueprint, draw_up
+from corepress.pipeline.provenance import PROVENANCE, plugin_versions, provenance
+from corepress.pipeline.report import Plan, Report
+from corepress.pipeline.run import Run, StageRun, watched
+from corepress.pipeline.stage import BoundStage, Stage, bind
+from corepress.plugin import registry
+from corepress.targets import TorchTarget
+from corepress.coreml.deployment import DeploymentTarget
+
+LossFunction = Callable[[nn.Module, Any], Tensor]
+
+
+class Compressor(Protocol):
+    """What every compressor offers: work in a training loop, one-shot work, reports and checkpoints."""
+
+    def prepare(self, model: nn.Module, example_inputs: Any = None, inplace: bool = False) -> nn.Module:
+        """Return the model with simulators attached."""
+        ...
+
+    def step(self) -> None:
+        """Advance the schedules; call it once for every step of the training loop."""
+        ...
+
+    def report(self) -> Report:
+        """Return what has become of every weight."""
+        ...
+
+    def finalize(self, model: nn.Module | None = None, inplace: bool = False) -> nn.Module:
+        """Return the model with simulators turned into compressed weights."""
+        ...
+
+    def compress(self, model: nn.Module) -> nn.Module:
+        """Return the compressed model, without training."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything needed to go on later."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        ...
+
+
+class Pipeline:
+    """Compress models by a list of stages.
+
+    `compress` runs every stage at once. `prepare`, `step` and `finalize` wrap a training loop instead: stages that can
+    train do so, and one-shot stages run at their place in the order when the run is finalized.
+
+    Args:
+        stages: the stages in order; the same algorithm may appear twice.
+        seed: the seed of all randomness; results depend on it and on weight names only.
+
+    Raises:
+        ConfigError: with every problem of every stage.
+    """
+
+    def __init__(self, stages: Sequence[Stage], *, seed: int = 0) -> None:
+        stages = list(stages)
+        if not stages:
+            raise_problems([Problem("stages", "a pipeline needs at least one Stage")])
+        if wrong := [stage for stage in stages if not isinstance(stage, Stage)]:
+            raise_problems([Problem("stages", f"must hold Stage objects, got {wrong[0]!r}")])
+        self._set(bind(stages), seed)
+
+    def _set(self, stages: tuple[BoundStage, ...], seed: int) -> None:
+        self._stages = stages
+        self.seed = seed
+        self._training: training.Training | None = None
+        self._report: Report | None = None
+
+    @classmethod
+    def from_yaml(cls, source: str | Path | TextIO) -> Self:
+        """Read a recipe from a path or a text stream; every problem is reported at once, with its line."""
+        return cls._of(*recipe.read_recipe(source))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Make a pipeline from a recipe as plain data."""
+        return cls._of(*recipe.parse_recipe(Document("", data)))
+
+    @classmethod
+    def _of(cls, stages: tuple[BoundStage, ...], seed: int) -> Self:
+        pipeline = cls.__new__(cls)
+        pipeline._set(stages, seed)
+        return pipeline
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages, with complete configuration objects."""
+        return tuple(Stage(stage.algorithm, stage.config) for stage in self._stages)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the recipe as plain data."""
+        return recipe.recipe_data(self._stages, self.seed)
+
+    def to_yaml(self, path: str | Path | None = None) -> str:
+        """Return the recipe as YAML, and write it to `path` when one is given."""
+        return recipe.to_yaml(self.as_dict(), path)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Pipeline) and self.as_dict() == other.as_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Pipeline({list(self.stages)!r}, seed={self.seed})"
+
+    def plan(self, model: nn.Module, *, minimum_deployment_target: Any = None, strict: bool = False) -> Plan:
+        """Return what the pipeline would do to a model; nothing is touched.
+
+        Args:
+            model: the model to look at.
+            minimum_deployment_target: refuse what this target (`"iOS17"`, `ct.target.macOS15`...) cannot store.
+            strict: make errors of skipped weights and of rules that select nothing.
+
+        Raises:
+            ConfigError, PlanError, WeightError: what is wrong, and the way out.
+        """
+        return self._blueprint(model, False, minimum_deployment_target, strict).plan
+
+    def compress(
+        self,
+        model: nn.Module,
+        *,
+        data: Iterable[Any] | None = None,
+        loss_fn: LossFunction | None = None,
+        inplace: bool = False,
+        minimum_deployment_target: Any = None,
+        strict: bool = False,
+        workers: int | None = None,
+    ) -> nn.Module:
+        """Run every stage and return the compressed model.
+
+        Args:
+            model: the model; it is not touched unless `inplace`, and in no case when something fails.
+            data: batches of calibration data, where an algorithm needs them.
+            loss_fn: `loss_fn(model, batch)`, where an algorithm needs gradients.
+            inplace: write the result into `model` itself.
+            minimum_deployment_target: refuse what this target cannot store.
+            strict: make errors of skipped weights and of rules that select nothing.
+            workers: the number of weights that are encoded at a time; results do not depend on it.
+
+        Raises:
+            ConfigError, PlanError, WeightError: before any work is done.
+        """
+        self._check_needs(data, loss_fn)
+        blueprint = self._blueprint(model, False, minimum_deployment_target, strict)
+        target = TorchTarget(copy.deepcopy(model))
+        run = Run(
+            blueprint=blueprint,
+            target=target,
+            originals=lambda name: blueprint.weights[name].read(),
+            seed=self.seed,
+            data=data,
+            loss_fn=loss_fn,
+            workers=workers,
+        )
+        self._report = run.execute()
+        if not inplace:
+            return self._signed(target)
+        for name, encoding in run.encodings.items():
+            blueprint.weights[name].write(encoding)
+        return self._signed(TorchTarget(model))
+
+    def prepare(self, model: nn.Module, example_inputs: Any = None, inplace: bool = False) -> nn.Module:  # noqa: ARG002
+        """Attach the simulators of every stage that trains, and return the model to train.
+
+        Args:
+            model: the model; a copy is prepared unless `inplace`.
+            example_inputs: accepted for algorithms that trace the model; weights need none.
+            inplace: attach to `model` itself. An optimizer made before stays valid: parameters keep their identity.
+        """
+        blueprint = self._blueprint(model, True, None, False)
+        base = model if inplace else copy.deepcopy(model)
+        self._training = training.prepare(base, blueprint)
+        self._report = None
+        self._run = Run(
+            blueprint=blueprint, target=self._training.target, originals=self._trained_values, seed=self.seed, written=False
+        )
+        registry().notify("on_run_start", run=self._run)
+        return base
+
+    def step(self) -> None:
+        """Advance every schedule by one step of the training loop."""
+        current = self._in_training("step")
+        current.step()
+        registry().notify("on_step", run=self._run, step=current.steps)
+
+    def finalize(
+        self,
+        model: nn.Module | None = None,
+        inplace: bool = False,
+        *,
+        data: Iterable[Any] | None = None,
+        loss_fn: LossFunction | None = None,
+    ) -> nn.Module:
+        """Turn simulators into compressed weights, run the one-shot stages, and return the model.
+
+        Args:
+            model: the prepared model or a copy of it; by default the one that `prepare` returned.
+            inplace: change it, instead of a copy. Finalizing it a second time changes nothing.
+            data: batches of calibration data, where a one-shot stage needs them.
+            loss_fn: `loss_fn(model, batch)`, where a one-shot stage needs gradients.
+        """
+        current = self._in_training("finalize")
+        base = current.target.model if model is None else model
+        if current.finalized is base:
+            return base
+        self._check_needs(data, loss_fn, trained=True)
+        source = TorchTarget(base)
+        run = attrs.evolve(
+            self._run,
+            target=TorchTarget(copy.deepcopy(base)),
+            originals=lambda name: self._handle(name, source).read(),
+            data=data,
+            loss_fn=loss_fn,
+            written=True,
+            encodings={},
+        )
+        training.require_finite(current.blueprint, source)
+        with watched(run, start=False) as finish:
+            for plan in current.blueprint.stages:
+                stage = StageRun(plan, owner=current.owner if plan.training else None)
+                run.run_stage(stage)
+            self._report = finish(run.report())
+        if not inplace:
+            return self._signed(run.target)
+        training.detach_all(current, source)
+        for name, encoding in run.encodings.items():
+            self._handle(name, source).write(encoding)
+        current.finalized = base
+        return self._signed(source)
+
+    def report(self) -> Report:
+        """Return what has become of every weight; during training, what it would become now."""
+        if self._report is not None:
+            return self._report
+        current = self._in_training("report")
+        run = attrs.evolve(self._run, encodings=training.current_encodings(current))
+        return run.report()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the recipe, the plugins' versions and the simulators' state: plain values and tensors only."""
+        current = self._in_training("state_dict")
+        return {
+            "format": 1,
+            "recipe": self.to_yaml(),
+            "plugins": plugin_versions(self._stages),
+            "steps": current.steps,
+            "simulators": training.state_of(current),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken, after `prepare` of the same model with the same recipe.
+
+        Raises:
+            StateError: the state belongs to another recipe or to other weights.
+        """
+        current = self._in_training("load_state_dict")
+        if state.get("recipe") != self.to_yaml():
+            raise StateError(
+                "the state was saved by another recipe; restore that one with "
+                "Pipeline.from_yaml(io.StringIO(state['recipe']))"
+            )
+        training.load_state(current, state["simulators"])
+        current.steps = state["steps"]
+
+    def _blueprint(self, model: nn.Module, train: bool, deployment: Any, strict: bool) -> Blueprint:
+        if isinstance(model, torch.jit.ScriptModule) or not isinstance(model, nn.Module):
+            raise PlanError(
+                f"expected a torch.nn.Module, got {type(model).__name__}; compress the module before tracing or converting it"
+            )
+        wanted = None if deployment is None else DeploymentTarget.parse(deployment)
+        return draw_up(self._stages, TorchTarget(model), training=train, deployment=wanted, strict=strict)
+
+    def _check_needs(self, data: object, loss_fn: object, trained: bool = False) -> None:
+        for stage in self._stages:
+            kinds, needs = stage.spec.kind, stage.spec.needs
+            if trained and "training" in kinds:
+                continue
+            if "weight" not in kinds:
+                raise PlanError(f"{stage.label} works in a training loop; use prepare, step and finalize")
+            if needs in ("inputs", "loss") and data is None:
+                raise PlanError(f"{stage.label} needs calibration data; pass data=<iterable of batches>")
+            if needs == "loss" and loss_fn is None:
+                raise PlanError(f"{stage.label} needs a loss; pass loss_fn=lambda model, batch: ...")
+
+    def _in_training(self, verb: str) -> training.Training:
+        if self._training is None:
+            raise StateError(f"call prepare(model) before {verb}()")
+        return self._training
+
+    def _trained_values(self, name: str) -> Tensor:
+        return self._handle(name, self._in_training("report").target).read()
+
+    def _handle(self, name: str, target: TorchTarget) -> Any:
+        blueprint = self._in_training("finalize").blueprint
+        return next(plan.tasks[name] for plan in blueprint.stages if name in plan.tasks).handle(target)
+
+    def _signed(self, target: TorchTarget) -> nn.Module:
+        model = target.result()
+        vars(model)[PROVENANCE] = provenance(self._stages, self.to_yaml())
+        return model

@@ -1,0 +1,283 @@
+"""Make a plan: which weight meets which stage with which configuration, and whether that can work."""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import attrs
+import torch
+
+from corepress.algorithm import Simulator, Unsupported
+from corepress.config import Match, resolve
+from corepress.encoding import (
+    AffineForm,
+    CompositionError,
+    DenseForm,
+    Form,
+    PaletteForm,
+    SparseForm,
+    compose_forms,
+)
+from corepress.errors import ConfigError, ExportError, PlanError, WeightError
+from corepress.pipeline.report import Plan, Row
+from corepress.pipeline.stage import BoundStage
+from corepress.targets import Target, Weight
+from corepress.coreml.deployment import DeploymentTarget
+from corepress.coreml.support import check as check_target
+
+PACKAGE = "iOS18"
+
+
+@attrs.frozen
+class Task:
+    """One weight in one stage: the configuration that won, and the rule by which it won.
+
+    `base` names the weight that the rule reached, and `parameter` its sibling that the algorithm wants instead, if any.
+    """
+
+    config: Any
+    rule: str
+    base: str
+    parameter: str | None = None
+
+    def handle(self, target: Target) -> Weight:
+        """Return the weight's handle on a target, which may be a copy of the planned model."""
+        weight = next(w for w in target.weights() if w.name == self.base)
+        return weight if self.parameter is None else target.sibling(weight, self.parameter)
+
+
+@attrs.frozen
+class StagePlan:
+    """A stage and its tasks by weight name; `training` stages work in the user's loop."""
+
+    stage: BoundStage
+    tasks: dict[str, Task]
+    training: bool
+
+
+@attrs.frozen
+class Blueprint:
+    """A sound plan: the stages in the order of their work, the weights they work on, and the table to show."""
+
+    stages: tuple[StagePlan, ...]
+    weights: dict[str, Weight]
+    plan: Plan
+
+
+@attrs.define
+class _Draft:
+    """What is known of one weight while the stages are gone through."""
+
+    weight: Weight
+    form: Form | None
+    steps: list[str] = attrs.field(factory=list)
+    rules: list[str] = attrs.field(factory=list)
+    skipped: list[str] = attrs.field(factory=list)
+    left: list[str] = attrs.field(factory=list)
+
+
+def draw_up(
+    stages: Sequence[BoundStage],
+    target: Target,
+    *,
+    training: bool,
+    deployment: DeploymentTarget | None = None,
+    strict: bool = False,
+) -> Blueprint:
+    """Return a sound plan for a model.
+
+    Raises:
+        ConfigError: a rule names something that the model does not have.
+        PlanError: something cannot work; all such problems at once.
+        WeightError: a planned weight holds NaN or infinite values.
+    """
+    weights = list(target.weights())
+    if not weights:
+        raise PlanError(
+            "the model has no compressible weights: corepress knows Linear, convolutions, Embedding and "
+            "MultiheadAttention; a plugin can add other modules with the hook register_module_kinds"
+        )
+    drafts = {weight.name: _Draft(weight, weight.encoding().form) for weight in weights}
+    warnings: list[str] = []
+    problems: list[str] = []
+    plans = []
+    for stage in stages:
+        resolution = _resolved(stage, target, weights, strict)
+        warnings += [f"{stage.label}: {message}" for message in resolution.unmatched]
+        tasks = {}
+        for weight in weights:
+            match = resolution.matches[weight.name]
+            if match.config is None:
+                drafts[weight.name].left.append(_why_left(match))
+                continue
+            parameter = _wanted_parameter(stage, match.config)
+            draft = _draft_of(stage, match, weight, parameter, drafts, target, problems)
+            if draft is not None and _accept(stage, match, draft, deployment, strict, problems):
+                tasks[draft.weight.name] = Task(match.config, str(match.rule), weight.name, parameter)
+        plans.append(StagePlan(stage, tasks, training and "training" in stage.spec.kind))
+    if problems:
+        raise PlanError("\n".join(_shortened(problems)))
+    planned = {name: draft.weight for name, draft in drafts.items() if draft.steps}
+    require_finite(planned.values())
+    skipped = [name for name, draft in drafts.items() if draft.skipped]
+    if skipped:
+        warnings.append(f"{len(skipped)} weights are skipped; the report says why")
+    rows = [_row(draft) for draft in drafts.values()] + _other_rows(target, drafts)
+    return Blueprint(_in_order(plans), planned, Plan(tuple(rows), warnings=tuple(warnings)))
+
+
+def _resolved(stage: BoundStage, target: Target, weights: Sequence[Weight], strict: bool) -> Any:
+    try:
+        return resolve(
+            stage.config.rules(),
+            [weight.subject for weight in weights],
+            known_names=target.known_names,
+            known_types=target.known_types,
+            strict=strict,
+        )
+    except ConfigError as error:
+        raise ConfigError(f"{stage.label}: {error}", error.problems) from error
+
+
+def _wanted_parameter(stage: BoundStage, config: Any) -> str | None:
+    wanted = getattr(stage.implementation, "parameter", None)
+    return None if wanted is None else wanted(config)
+
+
+def _draft_of(
+    stage: BoundStage,
+    match: Match[Any],
+    weight: Weight,
+    parameter: str | None,
+    drafts: dict[str, _Draft],
+    target: Target,
+    problems: list[str],
+) -> _Draft | None:
+    draft = drafts[weight.name]
+    if parameter is None:
+        return draft
+    try:
+        sibling = target.sibling(weight, parameter)
+    except LookupError as error:
+        _refuse(stage, match, draft, str(error), problems)
+        return None
+    return drafts.setdefault(sibling.name, _Draft(sibling, sibling.encoding().form))
+
+
+def _accept(
+    stage: BoundStage,
+    match: Match[Any],
+    draft: _Draft,
+    deployment: DeploymentTarget | None,
+    strict: bool,
+    problems: list[str],
+) -> bool:
+    """Add the stage to the draft, or note why not: as a problem, or as a skip where a wide rule reached the weight."""
+    name = draft.weight.name
+    try:
+        _check_parametrization(draft.weight)
+        new = _predicted(stage, draft.weight, match.config)
+    except Unsupported as reason:
+        _refuse(stage, match, draft, str(reason), problems, strict)
+        return False
+    try:
+        composed = None
+        if draft.form is not None:
+            # An algorithm that cannot predict its form is still held to the order of the stages.
+            composed = compose_forms(draft.form, stage.spec.produces, new or _typical_form(stage.spec.produces))
+    except CompositionError as reason:
+        before = " after " + " and ".join(draft.steps) if draft.steps else ""
+        problems.append(f"{name}: {stage.label} cannot work{before}: {reason}")
+        return False
+    draft.form = composed if new is not None else None
+    try:
+        if deployment is not None and draft.form is not None:
+            check_target(draft.form, deployment)
+    except ExportError as lack:
+        problems.append(f"{name}: {lack}")
+        return False
+    draft.steps.append(stage.algorithm)
+    draft.rules.append(str(match.rule))
+    return True
+
+
+def _check_parametrization(weight: Weight) -> None:
+    names = getattr(weight, "parametrized_by", ())
+    if names:
+        raise Unsupported(
+            f"it is parametrized by {', '.join(names)}; call torch.nn.utils.parametrize.remove_parametrizations first"
+        )
+
+
+def _predicted(stage: BoundStage, weight: Weight, config: Any) -> Form | None:
+    predict = getattr(stage.implementation, "predict", None)
+    return None if predict is None else predict(weight.facts, config)
+
+
+def _typical_form(produces: str) -> Form:
+    return {"sparsity": SparseForm(0.5), "palette": PaletteForm(4), "affine": AffineForm(8)}.get(produces, DenseForm())
+
+
+def _refuse(
+    stage: BoundStage, match: Match[Any], draft: _Draft, reason: str, problems: list[str], strict: bool = False
+) -> None:
+    if match.rule.named or strict:
+        problems.append(f"{draft.weight.name}: {stage.label} cannot compress it as {match.rule} asks: {reason}")
+    else:
+        draft.skipped.append(f"{stage.algorithm}: {reason}")
+
+
+def _why_left(match: Match[Any]) -> str:
+    return "no rule reaches it" if match.rule.level == "none" else f"{match.rule} is null"
+
+
+def require_finite(weights: Iterable[Weight]) -> None:
+    """Refuse NaN and infinite values, naming the weight."""
+    for weight in weights:
+        values = weight.read()
+        if values.numel() and not torch.isfinite(values.abs().max()):
+            bad = int((~torch.isfinite(values)).sum())
+            raise WeightError(f"{weight.name}: {bad} of {values.numel()} values are NaN or infinite; repair the model first")
+
+
+def _shortened(problems: Sequence[str], most: int = 10) -> list[str]:
+    more = len(problems) - most
+    return [*problems[:most], *([f"... and {more} more problems of this kind"] if more > 0 else [])]
+
+
+def _in_order(plans: Sequence[StagePlan]) -> tuple[StagePlan, ...]:
+    """Keep one-shot stages in their places; training stages share theirs in canonical order."""
+    rank = Simulator.CANONICAL_ORDER.index
+    training = iter(sorted((p for p in plans if p.training), key=lambda p: rank(p.stage.spec.produces)))
+    return tuple(next(training) if plan.training else plan for plan in plans)
+
+
+def _row(draft: _Draft) -> Row:
+    weight, form = draft.weight, draft.form
+    count = weight.facts.count
+    status = "planned" if draft.steps else "skipped" if draft.skipped else "left"
+    return Row(
+        name=weight.name,
+        names=weight.names,
+        kind=weight.kind,
+        shape=weight.shape,
+        status=status,
+        steps=tuple(draft.steps),
+        rules=tuple(draft.rules),
+        reason="; ".join(dict.fromkeys(draft.skipped or ([] if draft.steps else draft.left))),
+        form="known when done" if form is None else form.describe(),
+        sparsity=form.sparsity if isinstance(form, SparseForm) else None,
+        bytes_before=DenseForm().nbytes(count, PACKAGE),
+        bytes_after=None if form is None else form.nbytes(count, PACKAGE),
+    )
+
+
+def _other_rows(target: Target, planned: Collection[str]) -> list[Row]:
+    rows = []
+    for name, (shape, reason) in target.others().items():
+        if name in planned:
+            continue
+        size = DenseForm().nbytes(torch.Size(shape).numel(), PACKAGE)
+        rows.append(
+            Row(name=name, kind="", shape=shape, status="unknown", reason=reason, bytes_before=size, bytes_after=size)
+        )
+    return rows

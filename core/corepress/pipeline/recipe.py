@@ -1,0 +1,113 @@
+"""Recipes: a pipeline as plain data and as YAML."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import yaml
+
+from corepress.config import Document, Problem, json_schema, load_yaml, raise_problems
+from corepress.config.suggestions import did_you_mean
+from corepress.pipeline.stage import BoundStage, Stage, bind
+from corepress.plugin import registry
+
+_RECIPE_KEYS = ("stages", "seed")
+_STAGE_KEYS = ("algorithm", "config")
+
+
+def read_recipe(source: str | Path | TextIO) -> tuple[tuple[BoundStage, ...], int]:
+    """Return the stages and the seed of a YAML recipe; every problem of the file is reported at once."""
+    return parse_recipe(load_yaml(source))
+
+
+def parse_recipe(document: Document) -> tuple[tuple[BoundStage, ...], int]:
+    """Return the stages and the seed that a document describes."""
+    data = document.data
+    problems = _unknown(data, _RECIPE_KEYS, "", "a recipe")
+    items = data.get("stages")
+    if not isinstance(items, Sequence) or isinstance(items, str) or not items:
+        problems.append(Problem("stages", "a recipe needs a list of at least one stage, each with an 'algorithm'"))
+        items = []
+    seed = data.get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        problems.append(Problem("seed", f"must be an integer, got {seed!r}"))
+    stages = []
+    for index, item in enumerate(items):
+        wrong = _stage_problems(item, f"stages[{index}]")
+        problems += wrong
+        if not wrong:
+            stages.append(Stage(item["algorithm"], item.get("config")))
+    if problems:
+        raise_problems(problems, document)
+    return bind(stages, document), seed
+
+
+def _stage_problems(item: object, path: str) -> list[Problem]:
+    if not isinstance(item, Mapping):
+        return [Problem(path, f"must be a mapping with the keys 'algorithm' and 'config', got {item!r}")]
+    problems = _unknown(item, _STAGE_KEYS, path, "a stage")
+    if not isinstance(item.get("algorithm"), str):
+        problems.append(Problem(path, "a stage needs an 'algorithm'"))
+    if not isinstance(item.get("config"), Mapping | None):
+        problems.append(Problem(f"{path}.config", f"must be a mapping, got {item['config']!r}"))
+    return problems
+
+
+def _unknown(data: Mapping[Any, Any], known: Sequence[str], path: str, what: str) -> list[Problem]:
+    prefix = f"{path}." if path else ""
+    return [
+        Problem(
+            f"{prefix}{key}",
+            f"unknown key {key!r} of {what}{did_you_mean(key, known) or '; it has ' + ', '.join(known)}",
+        )
+        for key in data
+        if key not in known
+    ]
+
+
+def recipe_data(stages: Sequence[BoundStage], seed: int) -> dict[str, Any]:
+    """Return a recipe as plain data, the inverse of reading one."""
+    data: dict[str, Any] = {"seed": seed} if seed else {}
+    data["stages"] = [{"algorithm": stage.algorithm, "config": stage.config.as_dict()} for stage in stages]
+    return data
+
+
+def to_yaml(data: Mapping[str, Any], path: str | Path | None = None) -> str:
+    """Return a recipe as YAML, and write it to `path` when one is given."""
+    text = yaml.safe_dump(data, sort_keys=False)
+    if path is not None:
+        Path(path).write_text(text, encoding="utf-8")
+    return text
+
+
+def recipe_schema() -> dict[str, Any]:
+    """Return the JSON Schema of recipes, with the options of every installed algorithm."""
+    choices, definitions = [], {}
+    for spec in registry().algorithms():
+        schema = json_schema(spec.load_config())
+        schema.pop("$schema", None)
+        definitions |= schema.pop("$defs", {})
+        definitions[spec.name] = schema
+        choices.append(
+            {
+                "type": "object",
+                "properties": {
+                    "algorithm": {"enum": [spec.name, f"{registry().provider(spec).distribution}/{spec.name}"]},
+                    "config": {"anyOf": [{"$ref": f"#/$defs/{spec.name}"}, {"type": "null"}]},
+                },
+                "required": ["algorithm"],
+                "additionalProperties": False,
+            }
+        )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "corepress recipe",
+        "type": "object",
+        "properties": {
+            "stages": {"type": "array", "minItems": 1, "items": {"anyOf": choices}},
+            "seed": {"type": "integer", "default": 0},
+        },
+        "required": ["stages"],
+        "additionalProperties": False,
+        "$defs": definitions,
+    }

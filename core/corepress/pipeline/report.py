@@ -1,0 +1,149 @@
+"""Plan and report: one table, before and after. A mapping from weight name to row, readable and machine-readable."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import attrs
+
+DONE = ("planned", "compressed")
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """What happens, or has happened, to one weight.
+
+    Bytes are those of a Core ML package with float16 values. `status` is `planned`, `compressed`, `skipped` (a rule
+    reached it, it cannot be compressed so), `left` (no rule, or one that says so) or `unknown` (no compressible kind).
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    status: str
+    names: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    reason: str = ""
+    form: str = "dense"
+    sparsity: float | None = None
+    bytes_before: int = 0
+    bytes_after: int | None = None
+    relative_error: float | None = None
+    seconds: float | None = None
+    measures: Mapping[str, float] = attrs.field(factory=dict)
+
+    @property
+    def count(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def bits(self) -> float | None:
+        """Bits per weight, side information included."""
+        return None if self.bytes_after is None else 8 * self.bytes_after / max(self.count, 1)
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times smaller the weight becomes."""
+        return None if not self.bytes_after else self.bytes_before / self.bytes_after
+
+    @property
+    def snr_db(self) -> float | None:
+        """Signal-to-noise ratio of the compressed weight in decibels; infinite when it is exact."""
+        if self.relative_error is None:
+            return None
+        return -20 * math.log10(self.relative_error) if self.relative_error else math.inf
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the row as plain data, derived columns included."""
+        plain = attrs.asdict(self)
+        for derived in ("count", "bits", "ratio", "snr_db"):
+            plain[derived] = getattr(self, derived)
+        return plain
+
+
+class Table(Mapping[str, Row]):
+    """Rows by weight name, with totals. Tied weights are found under each of their names and counted once."""
+
+    title: ClassVar[str] = "Table"
+
+    def __init__(self, rows: tuple[Row, ...], *, warnings: tuple[str, ...] = (), seconds: float | None = None) -> None:
+        self.rows = rows
+        self.warnings = warnings
+        self.seconds = seconds
+        self._by_alias = {alias: row for row in rows for alias in (*row.names, row.name)}
+
+    def __getitem__(self, name: str) -> Row:
+        return self._by_alias[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (row.name for row in self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def done(self) -> tuple[Row, ...]:
+        """The rows of weights that are compressed, or planned to be."""
+        return tuple(row for row in self.rows if row.status in DONE)
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """Sums over the whole model: elements, bytes before and after, ratio, and bits per weight."""
+        count = sum(row.count for row in self.rows)
+        before = sum(row.bytes_before for row in self.rows)
+        unknown = any(row.bytes_after is None for row in self.rows)
+        after = None if unknown else sum(row.bytes_after or 0 for row in self.rows)
+        return {
+            "weights": len(self.rows),
+            "compressed": len(self.done),
+            "count": count,
+            "bytes_before": before,
+            "bytes_after": after,
+            "ratio": before / after if after else None,
+            "bits": 8 * after / max(count, 1) if after is not None else None,
+            "seconds": self.seconds,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return rows, totals and warnings as plain data."""
+        return {
+            "rows": {row.name: row.as_dict() for row in self.rows},
+            "totals": self.totals,
+            "warnings": list(self.warnings),
+        }
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """Return the table as JSON; infinite values are written as null."""
+        return json.dumps(_finite(self.as_dict()), indent=indent)
+
+    def __str__(self) -> str:
+        from corepress.pipeline.layout import render
+
+        return render(self)
+
+    __repr__ = __str__
+
+
+class Plan(Table):
+    """What a pipeline would do to a model: nothing has been touched."""
+
+    title = "Plan"
+
+
+class Report(Table):
+    """What a pipeline has done to a model."""
+
+    title = "Report"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,218 @@
+"""A run: the planned stages at work on one model, watched by the plugins' observers."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, TypeVar
+
+import attrs
+from torch import Tensor
+from tqdm import tqdm
+
+from corepress.algorithm import WeightView, generator_for
+from corepress.calibration import collect
+from corepress.encoding import Slot, WeightEncoding, slot_for
+from corepress.errors import CorepressError, PlanError, PluginError
+from corepress.pipeline.measuring import measured
+from corepress.pipeline.planner import Blueprint, StagePlan, Task
+from corepress.pipeline.report import Report, Row
+from corepress.pipeline.stage import BoundStage
+from corepress.plugin import registry
+from corepress.targets import Target, TorchWeight, Weight, simulation
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_KIND_OF = {"sparsity": "sparse", "palette": "palettized", "affine": "affine", "dense": "dense"}
+
+
+@attrs.define(eq=False, kw_only=True)
+class Run:
+    """Everything that belongs to one run; observers see it, and must not change it.
+
+    `originals` maps weight names to the values before the run, `encodings` to what the weights have become.
+    """
+
+    blueprint: Blueprint
+    target: Target
+    originals: Callable[[str], Tensor]
+    seed: int = 0
+    data: Iterable[Any] | None = None
+    loss_fn: Callable[..., Tensor] | None = None
+    workers: int | None = None
+    encodings: dict[str, WeightEncoding] = attrs.field(factory=dict)
+    seconds: dict[str, float] = attrs.field(factory=dict)
+    written: bool = True
+    started: float = attrs.field(factory=time.perf_counter)
+
+    @cached_property
+    def rows(self) -> dict[str, Row]:
+        """The rows of the plan by name."""
+        return {row.name: row for row in self.blueprint.plan.rows}
+
+    def execute(self) -> Report:
+        """Run every stage in order and return the report."""
+        with watched(self) as finish:
+            for stage_plan in self.blueprint.stages:
+                self.run_stage(StageRun(stage_plan))
+            return finish(self.report())
+
+    def run_stage(self, stage: "StageRun") -> None:
+        """Run one stage through the hook, so that plugins can wrap it."""
+        plugins = registry()
+        plugins.notify("on_stage_start", run=self, stage=stage)
+        plugins.call_first("run_stage", run=self, stage=stage)
+        plugins.notify("on_stage_end", run=self, stage=stage)
+
+    def took_effect(self, stage: "StageRun", name: str, encoding: WeightEncoding, seconds: float) -> None:
+        """Note what a weight has become, and tell the observers."""
+        self.encodings[name] = encoding
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        row = attrs.evolve(self.rows[name], form=encoding.form.describe(), bytes_after=encoding.nbytes())
+        registry().notify("on_weight_compressed", run=self, stage=stage, row=row)
+
+    def report(self) -> Report:
+        """Measure every compressed weight and return the table."""
+        stage_of = {name: (p.stage, task) for p in self.blueprint.stages for name, task in p.tasks.items()}
+
+        def finished(row: Row) -> Row:
+            if row.name not in self.encodings:
+                return row
+            stage, task = stage_of[row.name]
+            weight = task.handle(self.target)
+            encoding = self.encodings[row.name]
+            compressed = weight.read() if self.written else encoding.decode()
+            original = self.originals(row.name)
+            row = measured(row, encoding, original, compressed, stage.implementation, weight.facts)
+            return attrs.evolve(row, seconds=self.seconds.get(row.name))
+
+        rows = tuple(self.map(finished, self.blueprint.plan.rows))
+        seconds = time.perf_counter() - self.started
+        return Report(rows, warnings=self.blueprint.plan.warnings, seconds=seconds)
+
+    def map(self, function: Callable[[T], R], items: Iterable[T], doing: str | None = None) -> Iterator[R]:
+        """Apply a pure function to items on a few threads; results come in order, whatever the number of workers."""
+        things = list(items)
+        count = min(self.workers or os.cpu_count() or 1, max(len(things), 1))
+        with ThreadPoolExecutor(count) as pool:
+            results = pool.map(function, things)
+            # disable=None is quiet when the output is no terminal; a bar appears only after a second.
+            yield from tqdm(results, doing, len(things), delay=1, disable=None if doing else True, leave=False)
+
+
+@attrs.define(eq=False)
+class StageRun:
+    """One stage of a run."""
+
+    planned: StagePlan
+    owner: str | None = None
+
+    @property
+    def stage(self) -> BoundStage:
+        """The stage that runs."""
+        return self.planned.stage
+
+    @property
+    def algorithm(self) -> str:
+        """The name of its algorithm."""
+        return self.stage.algorithm
+
+    def execute(self, run: Run) -> int:
+        """Encode every planned weight and write it; return how many there were.
+
+        A stage with an `owner` turns that owner's simulators into encodings instead.
+        """
+        if self.owner is not None:
+            return self._encode_trained(run, self.owner)
+        statistics = self._statistics(run)
+        tasks = list(self.planned.tasks.items())
+
+        def work(item: tuple[str, Task]) -> tuple[WeightEncoding, float]:
+            name, task = item
+            begin = time.perf_counter()
+            weight = task.handle(run.target)
+            now = run.encodings.get(name) or weight.encoding()
+            encoding = self._encode(run, weight, now, task, statistics.get(name, {}))
+            weight.write(encoding)
+            return encoding, time.perf_counter() - begin
+
+        for (name, _), (encoding, seconds) in zip(tasks, run.map(work, tasks, self.stage.label), strict=True):
+            run.took_effect(self, name, encoding, seconds)
+        return len(tasks)
+
+    def _encode_trained(self, run: Run, owner: str) -> int:
+        for name, task in self.planned.tasks.items():
+            begin = time.perf_counter()
+            weight = task.handle(run.target)
+            assert isinstance(weight, TorchWeight)
+            mine = [s for s in simulation.simulators(weight, owner) if s.stage in (None, self.stage.index)]
+            encoding = simulation.encoded(weight, mine)
+            simulation.detach(weight, mine)
+            weight.write(encoding)
+            run.took_effect(self, name, encoding, time.perf_counter() - begin)
+        return len(self.planned.tasks)
+
+    def _encode(
+        self, run: Run, weight: Weight, now: WeightEncoding, task: Task, statistics: dict[str, Any]
+    ) -> WeightEncoding:
+        slot = slot_for(now, self.stage.spec.produces)
+        rng = generator_for(run.seed, str(self.stage.index), weight.name)
+        try:
+            result = self.stage.implementation.encode(view_of(weight, slot), task.config, statistics, rng)
+            _check_kept(self.stage, result)
+            return slot.rebuild(result)
+        except CorepressError:
+            raise
+        except Exception as error:
+            error.add_note(f"while {self.stage.label} compressed {weight.name}")
+            raise
+
+    def _statistics(self, run: Run) -> dict[str, dict[str, Any]]:
+        wants = getattr(self.stage.implementation, "statistics", lambda _: ())
+        requests = {name: specs for name, task in self.planned.tasks.items() if (specs := wants(task.config))}
+        if not requests:
+            return {}
+        if run.data is None:
+            raise PlanError(f"{self.stage.label} needs calibration data; pass data=<iterable of batches>")
+        handles = [self.planned.tasks[name].handle(run.target) for name in requests]
+        return collect(run.target.model, handles, requests, run.data, run.loss_fn)  # type: ignore[attr-defined, arg-type]
+
+
+def view_of(weight: Weight, slot: Slot) -> WeightView:
+    """Return what an algorithm sees of a weight's slot."""
+    return WeightView(
+        **{field.name: getattr(weight.facts, field.name) for field in attrs.fields(type(weight.facts))}
+        | {"shape": tuple(slot.values.shape)},
+        values=slot.values,
+        mask=slot.mask,
+        slot="weight" if slot.whole else "part",
+    )
+
+
+@contextmanager
+def watched(run: Run, start: bool = True) -> Iterator[Callable[[Report], Report]]:
+    """Tell the observers of start (unless the run has started before) and end, or error."""
+    plugins = registry()
+    if start:
+        plugins.notify("on_run_start", run=run)
+
+    def finish(report: Report) -> Report:
+        plugins.notify("on_run_end", run=run, report=report)
+        return report
+
+    try:
+        yield finish
+    except BaseException as error:
+        plugins.notify("on_run_error", run=run, error=error)
+        raise
+
+
+def _check_kept(stage: BoundStage, result: object) -> None:
+    if not isinstance(result, WeightEncoding):
+        raise PluginError(f"{stage.algorithm}: encode must return a WeightEncoding, not {type(result).__name__}")
+    promised = _KIND_OF[stage.spec.produces]
+    if result.kind in _KIND_OF.values() and result.kind != promised:
+        raise PluginError(f"{stage.algorithm}: it declares {stage.spec.produces!r} and returned a {result.kind} encoding")

@@ -1,0 +1,71 @@
+"""A stage: one algorithm and its configuration."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import attrs
+
+from corepress.config import CompressionConfig, Document, Problem, raise_problems, structure
+from corepress.errors import UnknownAlgorithmError
+from corepress.plugin import AlgorithmSpec, registry
+
+
+@attrs.frozen
+class Stage:
+    """Name an algorithm (`magnitude`, or `distribution/magnitude`) and configure it.
+
+    `config` is a mapping, a configuration object of the algorithm, or None for its defaults.
+    """
+
+    algorithm: str
+    config: CompressionConfig[Any] | Mapping[str, Any] | None = None
+
+
+@attrs.frozen(eq=False)
+class BoundStage:
+    """A stage whose algorithm was found and whose configuration is sound."""
+
+    index: int
+    algorithm: str
+    spec: AlgorithmSpec
+    config: CompressionConfig[Any]
+
+    @cached_property
+    def implementation(self) -> Any:
+        """The algorithm, imported at first use."""
+        return self.spec.load_implementation()
+
+    @property
+    def label(self) -> str:
+        """How messages call the stage."""
+        return f"stage {self.index + 1} ({self.algorithm})"
+
+
+def bind(stages: Sequence[Stage], document: Document | None = None) -> tuple[BoundStage, ...]:
+    """Find the algorithm of every stage and structure its configuration.
+
+    Raises:
+        ConfigError: with every problem of every stage.
+    """
+    bound, problems = [], []
+    for index, stage in enumerate(stages):
+        found, wrong = _bind(index, stage, document)
+        problems += wrong
+        bound += [found] if found else []
+    raise_problems(problems, document)
+    return tuple(bound)
+
+
+def _bind(index: int, stage: Stage, document: Document | None) -> tuple[BoundStage | None, Iterable[Problem]]:
+    path = f"stages[{index}]"
+    try:
+        spec = registry().find(stage.algorithm)
+    except UnknownAlgorithmError as error:
+        return None, [Problem(f"{path}.algorithm", str(error))]
+    expected = spec.load_config()
+    if isinstance(stage.config, CompressionConfig) and not isinstance(stage.config, expected):
+        message = f"{stage.algorithm} takes a {expected.__name__}, got a {type(stage.config).__name__}"
+        return None, [Problem(f"{path}.config", message)]
+    config, problems = structure(expected, stage.config or {}, f"{path}.config", document)
+    return (None if config is None else BoundStage(index, stage.algorithm, spec, config)), problems

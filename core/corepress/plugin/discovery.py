@@ -1,0 +1,156 @@
+"""Find plugins through entry points and load them one by one, so that a broken one takes no other down."""
+
+import os
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+import attrs
+import pluggy
+
+from corepress.errors import PluginError
+from corepress.plugin import hookspecs
+from corepress.plugin.records import PluginRecord, PluginWarning
+from corepress.plugin.spec import API_VERSION, AlgorithmSpec, ModuleKind
+
+GROUP = "corepress.plugins"
+BLOCK_VARIABLE = "COREPRESS_BLOCK_PLUGINS"
+ALLOW_VARIABLE = "COREPRESS_PLUGINS"
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Candidate:
+    """A plugin that was found and not imported yet."""
+
+    name: str
+    distribution: str
+    version: str
+    module: str
+    load: Callable[[], Any]
+
+    @classmethod
+    def of(cls, point: EntryPoint) -> "Candidate":
+        """Return the candidate behind an entry point."""
+        distribution, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
+        return cls(point.name, distribution, version, point.value, point.load)
+
+    def is_named_in(self, names: Iterable[str]) -> bool:
+        """Tell whether a block or allow list names the plugin, its distribution, or both as `distribution/name`."""
+        return not {self.name, self.distribution, f"{self.distribution}/{self.name}"}.isdisjoint(names)
+
+    def record(self, status: str, **more: Any) -> PluginRecord:
+        """Return a record of what became of the candidate."""
+        return PluginRecord(
+            name=self.name,
+            distribution=self.distribution,
+            version=self.version,
+            module=self.module,
+            status=status,
+            **more,
+        )
+
+
+@attrs.frozen
+class Loaded:
+    """The outcome of loading one candidate."""
+
+    record: PluginRecord
+    algorithms: tuple[AlgorithmSpec, ...] = ()
+    module_kinds: tuple[ModuleKind, ...] = ()
+
+
+def installed() -> list[Candidate]:
+    """Return the plugins of all installed distributions, sorted by (distribution, name)."""
+    found = {(c.distribution, c.name): c for c in map(Candidate.of, entry_points(group=GROUP))}
+    return [found[key] for key in sorted(found)]
+
+
+def names_in(variable: str) -> tuple[str, ...] | None:
+    """Return the comma-separated names of an environment variable, None when it is not set."""
+    text = os.environ.get(variable)
+    return None if text is None else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def new_manager() -> pluggy.PluginManager:
+    """Return a plugin manager that knows the hooks of corepress."""
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def load(
+    candidates: Sequence[Candidate],
+    manager: pluggy.PluginManager,
+    *,
+    allow: Sequence[str] | None,
+    block: Sequence[str],
+    strict: bool,
+) -> list[Loaded]:
+    """Load the candidates in order; what fails is recorded and warned about, or raised when `strict`."""
+    outcomes = []
+    for candidate in candidates:
+        if candidate.is_named_in(block):
+            outcomes.append(Loaded(candidate.record("blocked", error="named in the block list")))
+        elif allow is not None and not candidate.is_named_in(allow):
+            outcomes.append(Loaded(candidate.record("blocked", error="not named in the allow list")))
+        else:
+            outcomes.append(_load_one(candidate, manager, strict))
+    return outcomes
+
+
+def _load_one(candidate: Candidate, manager: pluggy.PluginManager, strict: bool) -> Loaded:
+    identity = f"{candidate.distribution}/{candidate.name}"
+    plugin = None
+    try:
+        plugin = candidate.load()
+        manager.register(plugin, name=identity)
+        hooks = _known_hooks(plugin, manager)
+        algorithms = tuple(_returned(plugin, "register_algorithms", AlgorithmSpec))
+        kinds = tuple(_returned(plugin, "register_module_kinds", ModuleKind))
+        _check_versions(algorithms)
+    except Exception as error:
+        if plugin is not None and manager.is_registered(plugin):
+            manager.unregister(plugin)
+        reason = f"{type(error).__name__}: {error}" if not isinstance(error, PluginError) else str(error)
+        if strict:
+            raise PluginError(f"plugin {identity} failed to load: {reason}") from error
+        warnings.warn(
+            f"plugin {identity} failed to load and is left out: {reason} ('corepress plugins' shows the traceback)",
+            PluginWarning,
+            stacklevel=2,
+        )
+        return Loaded(candidate.record("failed", error=reason, traceback=traceback.format_exc()))
+    names = tuple(spec.name for spec in algorithms)
+    return Loaded(candidate.record("active", hooks=hooks, algorithms=names), algorithms, kinds)
+
+
+def _known_hooks(plugin: Any, manager: pluggy.PluginManager) -> tuple[str, ...]:
+    callers = manager.get_hookcallers(plugin) or []
+    for caller in callers:
+        if not caller.has_spec():
+            from corepress.config.suggestions import did_you_mean
+
+            known = [name for name in vars(hookspecs) if name.startswith(("register_", "on_", "run_"))]
+            raise PluginError(f"unknown hook {caller.name!r}{did_you_mean(caller.name, known)}")
+    return tuple(sorted(caller.name for caller in callers))
+
+
+def _returned(plugin: Any, hook: str, kind: type[T]) -> Iterable[T]:
+    implementation = getattr(plugin, hook, None)
+    for item in implementation() if implementation else ():
+        if not isinstance(item, kind):
+            raise PluginError(f"{hook} must return {kind.__name__} objects, not {item!r}")
+        yield item
+
+
+def _check_versions(algorithms: Iterable[AlgorithmSpec]) -> None:
+    for spec in algorithms:
+        if spec.api > API_VERSION:
+            raise PluginError(
+                f"algorithm {spec.name!r} is written for version {spec.api} of the author API, "
+                f"this corepress offers {API_VERSION}; upgrade corepress"
+            )

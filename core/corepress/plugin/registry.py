@@ -1,0 +1,125 @@
+"""The registry: one view over all plugins, and the answer to "who provides this algorithm?"."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from corepress.config.suggestions import did_you_mean
+from corepress.errors import UnknownAlgorithmError
+from corepress.plugin import discovery
+from corepress.plugin.discovery import Candidate
+from corepress.plugin.hookspecs import hookimpl
+from corepress.plugin.records import PluginRecord
+from corepress.plugin.spec import AlgorithmSpec, ModuleKind
+
+logger = logging.getLogger("corepress")
+
+
+class _CoreStages:
+    """The core's own way to run a stage; plugins may wrap it or come before it."""
+
+    @hookimpl(trylast=True)
+    def run_stage(self, run: Any, stage: Any) -> Any:
+        return stage.execute(run)
+
+
+
+class Registry:
+    """The plugins of this process.
+
+    Args:
+        candidates: what to load; by default everything installed under the entry-point group `corepress.plugins`.
+        allow: load only these (plugin, distribution, or `distribution/name`); by default `COREPRESS_PLUGINS`.
+        block: never load these; by default `COREPRESS_BLOCK_PLUGINS`.
+        strict: raise `PluginError` for a plugin that fails, instead of recording it.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate] | None = None,
+        *,
+        allow: Sequence[str] | None = None,
+        block: Sequence[str] | None = None,
+        strict: bool = False,
+    ) -> None:
+        self._manager = discovery.new_manager()
+        self._manager.register(_CoreStages(), name="corepress")
+        outcomes = discovery.load(
+            discovery.installed() if candidates is None else candidates,
+            self._manager,
+            allow=discovery.names_in(discovery.ALLOW_VARIABLE) if allow is None else allow,
+            block=(discovery.names_in(discovery.BLOCK_VARIABLE) or ()) if block is None else block,
+            strict=strict,
+        )
+        self.records: tuple[PluginRecord, ...] = tuple(outcome.record for outcome in outcomes)
+        self._provided = [(spec, outcome.record) for outcome in outcomes for spec in outcome.algorithms]
+        self.module_kinds: tuple[ModuleKind, ...] = tuple(k for outcome in outcomes for k in outcome.module_kinds)
+
+    def algorithms(self) -> tuple[AlgorithmSpec, ...]:
+        """Return every algorithm that an active plugin offers, in the order of loading."""
+        return tuple(spec for spec, _ in self._provided)
+
+    def provider(self, spec: AlgorithmSpec) -> PluginRecord:
+        """Return the plugin that offers an algorithm."""
+        return next(record for known, record in self._provided if known is spec)
+
+    def find(self, name: str) -> AlgorithmSpec:
+        """Return the one algorithm called `name`, or `distribution/name` where several plugins offer it.
+
+        Raises:
+            UnknownAlgorithmError: nobody offers it, or more than one does.
+        """
+        distribution, _, bare = name.rpartition("/")
+        found = [
+            (spec, record)
+            for spec, record in self._provided
+            if spec.name == bare and distribution in ("", record.distribution)
+        ]
+        if len(found) == 1:
+            return found[0][0]
+        if found:
+            choices = ", ".join(f"'{record.distribution}/{bare}'" for _, record in found)
+            raise UnknownAlgorithmError(f"algorithm {name!r} is offered by several plugins; say which: {choices}")
+        raise UnknownAlgorithmError(f"unknown algorithm {name!r}{self._hint(bare)}")
+
+    def _hint(self, name: str) -> str:
+        known = sorted({spec.name for spec in self.algorithms()})
+        hint = did_you_mean(name, known) or f"; known: {', '.join(known) or 'none'}"
+        failed = [f"{record.identity} ({record.error})" for record in self.records if record.status == "failed"]
+        blocked = [record.identity for record in self.records if record.status == "blocked"]
+        hint += f"; plugins that failed to load: {'; '.join(failed)}" if failed else ""
+        return hint + (f"; blocked plugins: {', '.join(blocked)}" if blocked else "")
+
+    def call_first(self, hook: str, **arguments: Any) -> Any:
+        """Call a first-result hook, such as `run_stage`, through all wrappers."""
+        return getattr(self._manager.hook, hook)(**arguments)
+
+    def notify(self, hook: str, **arguments: Any) -> None:
+        """Tell every observer, one by one; an observer that raises is logged and disturbs nobody."""
+        for observer in getattr(self._manager.hook, hook).get_hookimpls():
+            try:
+                observer.function(*(arguments[name] for name in observer.argnames))
+            except Exception:
+                logger.exception("observer %s of plugin %s failed", hook, observer.plugin_name)
+
+
+_current: list[Registry] = []
+
+
+def registry() -> Registry:
+    """Return the registry of this process; plugins are loaded at the first call."""
+    if not _current:
+        _current.append(Registry())
+    return _current[-1]
+
+
+@contextmanager
+def using_registry(temporary: Registry) -> Iterator[Registry]:
+    """Use another registry inside a `with` block, for example an isolated one in a test."""
+    registry()
+    _current.append(temporary)
+    try:
+        yield temporary
+    finally:
+        _current.remove(temporary)

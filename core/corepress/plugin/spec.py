@@ -1,0 +1,98 @@
+"""The descriptors that plugins return: plain data, so that listing plugins imports no algorithm."""
+
+import importlib
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from corepress.errors import PluginError
+
+API_VERSION = 1
+"""The version of the author API that this release offers; a plugin that declares a newer one is not loaded."""
+
+KINDS = ("weight", "training", "activation")
+NEEDS = ("nothing", "inputs", "loss", "training")
+PRODUCES = ("sparsity", "palette", "affine", "dense")
+TARGETS = ("torch", "coreml")
+
+
+def _names(value: str | Iterable[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _within(allowed: tuple[str, ...]) -> Any:
+    return attrs.validators.deep_iterable(attrs.validators.in_(allowed))
+
+
+def _dotted(_: object, attribute: Any, value: str) -> None:
+    if value.count(":") != 1:
+        raise ValueError(f"{attribute.name} must read 'package.module:Class', not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class AlgorithmSpec:
+    """Describe one algorithm.
+
+    Args:
+        name: what a recipe calls it, such as `magnitude`.
+        summary: one line for people.
+        config: `package.module:Class` of its `CompressionConfig`.
+        implementation: `package.module:Class` of its `WeightAlgorithm`, `TrainingAlgorithm`, or both in one class.
+        kind: the protocols it implements: `weight` (one-shot), `training` (in the user's loop), `activation`.
+        needs: `nothing`, `inputs` (calibration inputs), `loss` (inputs and a loss) or `training`.
+        produces: `sparsity`, `palette`, `affine`, or `dense` when it only changes values.
+        targets: where it works: `torch`, `coreml`.
+        api: the version of the author API that it was written for.
+    """
+
+    name: str = attrs.field(validator=[attrs.validators.instance_of(str), attrs.validators.matches_re(r"[a-z][\w-]*")])
+    summary: str = attrs.field(validator=attrs.validators.instance_of(str))
+    config: str = attrs.field(validator=_dotted)
+    implementation: str = attrs.field(validator=_dotted)
+    kind: tuple[str, ...] = attrs.field(converter=_names, default=("weight",), validator=_within(KINDS))
+    needs: str = attrs.field(default="nothing", validator=attrs.validators.in_(NEEDS))
+    produces: str = attrs.field(validator=attrs.validators.in_(PRODUCES))
+    targets: tuple[str, ...] = attrs.field(converter=_names, default=("torch",), validator=_within(TARGETS))
+    api: int = attrs.field(default=API_VERSION, validator=attrs.validators.instance_of(int))
+
+    def load_config(self) -> Any:
+        """Import and return the configuration class."""
+        return self._load("config", self.config)
+
+    def load_implementation(self) -> Any:
+        """Import and return a new instance of the implementation."""
+        return self._load("implementation", self.implementation)()
+
+    def _load(self, role: str, dotted: str) -> Any:
+        module, _, name = dotted.partition(":")
+        try:
+            return getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise PluginError(f"algorithm {self.name!r}: its {role} {dotted!r} cannot be imported: {error}") from error
+
+
+@attrs.frozen(kw_only=True)
+class WeightLayout:
+    """Say which parameter of a module is a compressible weight, and which of its axes are channels."""
+
+    parameter: str = "weight"
+    output_axis: int = 0
+    input_axis: int = 1
+
+
+@attrs.frozen(kw_only=True)
+class ModuleKind:
+    """Describe a module class whose weights can be compressed.
+
+    Args:
+        module: `package.module.Class`; subclasses are included.
+        kind: the name that algorithms see, such as `linear`, `conv2d` or `embedding`.
+        weights: its compressible parameters; those that an instance lacks are passed over.
+        owns: names of submodules that belong to it, so that a rule for the module reaches their weights too.
+    """
+
+    module: str
+    kind: str
+    weights: tuple[WeightLayout, ...] = (WeightLayout(),)
+    owns: tuple[str, ...] = ()

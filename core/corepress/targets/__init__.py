@@ -1,0 +1,7 @@
+"""On what: torch modules and Core ML programs, which present their weights as the same handles."""
+
+from corepress.targets.base import Target, Weight
+from corepress.targets.torch_target import TorchTarget
+from corepress.targets.torch_weights import TorchWeight, torch_weights
+
+__all__ = ["Target", "TorchTarget", "TorchWeight", "Weight", "torch_weights"]

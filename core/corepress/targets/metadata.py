@@ -1,0 +1,156 @@
+"""The metadata buffers of compressed torch modules: the protocol that Core ML's converter reads.
+
+Buffers are called `_COREML_/<parameter>/<field>` and live on the module that owns the parameter. Together with the
+parameter's values they hold the whole encoding: `read` gives back exactly what `write` was given.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
+from corepress.errors import StateError
+from corepress.targets.lookup import nearest_entries
+
+PREFIX = "_COREML_"
+VERSION_BUFFER = f"{PREFIX}/metadata_version"
+PRUNING, PALETTIZATION, QUANTIZATION = 1, 2, 3
+_OPAQUE = "_corepress_encodings"
+
+
+def mark_version(model: nn.Module) -> None:
+    """Register the version of the protocol on the root of a model."""
+    model.register_buffer(VERSION_BUFFER, torch.tensor(1))
+
+
+def buffer_names(module: nn.Module, parameter: str) -> list[str]:
+    """Return the names of the metadata buffers of one parameter."""
+    prefix = f"{PREFIX}/{parameter}/"
+    return [name for name, _ in module.named_buffers(recurse=False) if name.startswith(prefix)]
+
+
+def clear(module: nn.Module, parameter: str) -> None:
+    """Remove the metadata of one parameter."""
+    for name in buffer_names(module, parameter):
+        delattr(module, name)
+    getattr(module, _OPAQUE, {}).pop(parameter, None)
+
+
+def write(module: nn.Module, parameter: str, encoding: WeightEncoding, dtype: torch.dtype) -> None:
+    """Register the buffers of an encoding, replacing what was there; float fields take the weight's `dtype` where it holds them."""
+    clear(module, parameter)
+    fields = _fields(encoding, dtype)
+    if fields is None:
+        # An encoding of a plugin's own has no place in the protocol; it travels with the module object.
+        _opaque_encodings(module)[parameter] = encoding
+        return
+    for field, value in fields.items():
+        module.register_buffer(f"{PREFIX}/{parameter}/{field}", value)
+
+
+def _opaque_encodings(module: nn.Module) -> dict[str, WeightEncoding]:
+    found: dict[str, WeightEncoding] = vars(module).setdefault(_OPAQUE, {})
+    return found
+
+
+def _fields(encoding: WeightEncoding, dtype: torch.dtype) -> dict[str, Tensor] | None:
+    if isinstance(encoding, Dense):
+        return {}
+    types: list[int] = []
+    fields: dict[str, Tensor] = {}
+    if isinstance(encoding, Sparse):
+        types.append(PRUNING)
+        encoding = encoding.payload
+    if isinstance(encoding, Palettized):
+        types.append(PALETTIZATION)
+        fields["lut"] = _as_weight(encoding.lut.decode(), dtype)
+        if encoding.vector_axis is not None and encoding.cluster_dim > 1:
+            fields["vector_axis"] = torch.tensor(encoding.vector_axis)
+        if encoding.scale is not None:
+            fields["palettization_scale"] = _as_weight(encoding.scale, dtype)
+        if isinstance(encoding.lut, Affine):
+            fields |= _affine_fields(encoding.lut)
+            # Elsewhere the stock converter fails on an integer LUT; it is shown a float LUT of equal values instead.
+            if types == [PALETTIZATION] and encoding.scale is None and encoding.cluster_dim == 1:
+                types.append(QUANTIZATION)
+    elif isinstance(encoding, Affine):
+        types.append(QUANTIZATION)
+        fields |= _affine_fields(encoding)
+    elif not isinstance(encoding, Dense):
+        return None
+    return {"compression_type": torch.tensor(types), **fields}
+
+
+def _as_weight(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return values in the weight's dtype, or unchanged where that would lose something."""
+    converted = values.to(dtype)
+    return converted if torch.equal(converted.to(values.dtype), values) else values.clone()
+
+
+def _affine_fields(affine: Affine) -> dict[str, Tensor]:
+    fields = {"quantization_n_bits": torch.tensor(affine.bits), "quantization_scale": affine.scale.clone()}
+    if affine.zero_point is not None:
+        fields["zero_point"] = affine.zero_point.clone()
+    return fields
+
+
+def read(module: nn.Module, parameter: str, values: Tensor, name: str) -> WeightEncoding:
+    """Return the encoding of a parameter from its buffers and values.
+
+    Raises:
+        StateError: the values are no longer those that the buffers describe, because they were changed afterwards.
+    """
+    opaque = getattr(module, _OPAQUE, {}).get(parameter)
+    if opaque is not None:
+        return _checked(opaque, values, name)
+    prefix = f"{PREFIX}/{parameter}/"
+    fields = {n.removeprefix(prefix): getattr(module, n) for n in buffer_names(module, parameter)}
+    if "compression_type" not in fields:
+        return Dense(values.to(torch.float32))
+    types = fields["compression_type"].tolist()
+    weight = values.to(torch.float32)
+    encoding: WeightEncoding
+    if PALETTIZATION in types:
+        encoding = _palettized(fields, weight)
+    elif QUANTIZATION in types:
+        encoding = _affine(fields, weight)
+    else:
+        encoding = Dense(weight)
+    if PRUNING in types:
+        encoding = Sparse(weight != 0, encoding)
+    return _checked(encoding, values, name)
+
+
+def _checked(encoding: WeightEncoding, values: Tensor, name: str) -> WeightEncoding:
+    if not torch.equal(encoding.decode().to(values.dtype), values):
+        raise StateError(
+            f"{name}: its values were changed after it was compressed ({encoding.form.describe()}); "
+            "compress the model again, or remove its '_COREML_' buffers"
+        )
+    return encoding
+
+
+def _palettized(fields: dict[str, Tensor], weight: Tensor) -> Palettized:
+    lut_values = fields["lut"].to(torch.float32)
+    lut: WeightEncoding = Dense(lut_values)
+    if "quantization_scale" in fields:
+        lut = _affine(fields, lut_values)
+    scale = fields.get("palettization_scale")
+    scale = None if scale is None else scale.to(torch.float32)
+    vector_axis = int(fields["vector_axis"]) if "vector_axis" in fields else None
+    unscaled = weight if scale is None else weight / scale.where(scale != 0, 1.0)
+    indices = nearest_entries(unscaled, lut_values, vector_axis)
+    return Palettized(indices, lut, int(lut_values.shape[-2]).bit_length() - 1, vector_axis, scale)
+
+
+def _affine(fields: dict[str, Tensor], values: Tensor) -> Affine:
+    from corepress.encoding.affine import spread
+
+    shape = tuple(values.shape)
+    scale = fields["quantization_scale"].to(torch.float32)
+    steps = values / spread(scale.where(scale != 0, 1.0), shape)
+    zero_point = fields.get("zero_point")
+    if zero_point is not None:
+        steps = steps + spread(zero_point.to(torch.float32), shape)
+    unsigned = zero_point is not None and zero_point.dtype is torch.uint8
+    data = steps.round().to(torch.uint8 if unsigned else torch.int8)
+    return Affine(data, scale, zero_point, int(fields["quantization_n_bits"]))

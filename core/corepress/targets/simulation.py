@@ -1,0 +1,106 @@
+"""Attach simulators to the weights of a torch model, in canonical order, and take them off again."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from corepress.algorithm import Simulator
+from corepress.encoding import Dense, WeightEncoding, slot_for
+from corepress.targets import metadata
+from corepress.targets.torch_weights import Place, TorchWeight
+
+
+def attach(weight: TorchWeight, simulator: Simulator) -> None:
+    """Put a simulator on a weight; sparsity comes before palettes and quantization, whatever came first.
+
+    Tied parameters share the simulator. Metadata is dropped: training will change the values it describes.
+    """
+    for place in _distinct(weight):
+        metadata.clear(place.module, place.parameter)
+        parametrize.register_parametrization(place.module, place.parameter, simulator, unsafe=True)
+        chain = _chain(place)
+        for position, member in enumerate(sorted(chain, key=_rank)):
+            chain[position] = member
+
+
+def simulators(weight: TorchWeight, owner: str | None = None) -> list[Simulator]:
+    """Return the simulators on a weight, of one owner or of all, in the order in which they are applied."""
+    return [
+        member
+        for member in _chain(weight.places[0])
+        if isinstance(member, Simulator) and owner in (None, member.owner)
+    ]
+
+
+def step(weight: TorchWeight, owner: str) -> None:
+    """Advance the simulators of one owner, and show each the weight that it now sees."""
+    with torch.no_grad():
+        for member, seen in _walk(weight):
+            if isinstance(member, Simulator) and member.owner == owner:
+                member.step()
+                member.refresh(seen)
+
+
+def refresh(weight: TorchWeight, owner: str) -> None:
+    """Show the simulators of one owner the weight that they see."""
+    with torch.no_grad():
+        for member, seen in _walk(weight):
+            if isinstance(member, Simulator) and member.owner == owner:
+                member.refresh(seen)
+
+
+def encoded(weight: TorchWeight, mine: Sequence[Simulator]) -> WeightEncoding:
+    """Return the encoding that the given simulators make of the trained weight.
+
+    Simulators of other runs that come before are applied to the values; those that come after are left for later.
+    """
+    now = weight.encoding()
+    last = max((position for position, m in enumerate(_chain(weight.places[0])) if m in mine), default=-1)
+    with torch.no_grad():
+        for member in list(_chain(weight.places[0]))[: last + 1]:
+            if member in mine:
+                assert isinstance(member, Simulator)
+                slot = slot_for(now, member.produces)
+                now = slot.rebuild(member.encode(slot.values))
+            else:
+                now = Dense(member(now.decode()))
+    return now
+
+
+def detach(weight: TorchWeight, mine: Sequence[Simulator]) -> None:
+    """Take the given simulators off a weight; the stored parameter stays the same object."""
+    for place in _distinct(weight):
+        chain = _chain(place)
+        left = [member for member in chain if member not in mine]
+        if not left:
+            parametrize.remove_parametrizations(place.module, place.parameter, leave_parametrized=False)
+        else:
+            del chain[len(left) :]
+            for position, member in enumerate(left):
+                chain[position] = member
+
+
+def _distinct(weight: TorchWeight) -> list[Place]:
+    return list({id(place.module): place for place in weight.places}.values())
+
+
+def _chain(place: Place) -> nn.ModuleList:
+    if not parametrize.is_parametrized(place.module, place.parameter):
+        return nn.ModuleList()
+    chain = place.module.parametrizations[place.parameter]  # type: ignore[index,union-attr]
+    assert isinstance(chain, nn.ModuleList)
+    return chain
+
+
+def _walk(weight: TorchWeight) -> Iterator[tuple[nn.Module, Tensor]]:
+    seen = weight.tensor
+    for member in _chain(weight.places[0]):
+        yield member, seen
+        seen = member(seen)
+
+
+def _rank(member: nn.Module) -> int:
+    order = Simulator.CANONICAL_ORDER
+    return order.index(member.produces) if isinstance(member, Simulator) else -1

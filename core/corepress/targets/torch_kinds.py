@@ -1,0 +1,66 @@
+"""The torch modules whose weights the core knows; plugins add more through `register_module_kinds`."""
+
+from collections.abc import Iterable, Mapping
+
+from torch import nn
+
+from corepress.plugin import ModuleKind, WeightLayout, registry
+
+_TRANSPOSED = (WeightLayout(output_axis=1, input_axis=0),)
+_PROJECTIONS = tuple(
+    WeightLayout(parameter=name) for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+)
+
+
+def _torch(name: str, kind: str, weights: tuple[WeightLayout, ...] = (WeightLayout(),), **more: object) -> ModuleKind:
+    cls = getattr(nn, name)
+    return ModuleKind(module=full_name(cls), kind=kind, weights=weights, **more)  # type: ignore[arg-type]
+
+
+def full_name(cls: type) -> str:
+    """Return `module.Class`, the spelling by which a module kind names its class."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+BUILT_IN: tuple[ModuleKind, ...] = (
+    _torch("Linear", "linear"),
+    _torch("Conv1d", "conv1d"),
+    _torch("Conv2d", "conv2d"),
+    _torch("Conv3d", "conv3d"),
+    _torch("ConvTranspose1d", "conv_transpose1d", _TRANSPOSED),
+    _torch("ConvTranspose2d", "conv_transpose2d", _TRANSPOSED),
+    _torch("ConvTranspose3d", "conv_transpose3d", _TRANSPOSED),
+    _torch("Embedding", "embedding"),
+    _torch("EmbeddingBag", "embedding"),
+    _torch("MultiheadAttention", "attention", _PROJECTIONS, owns=("out_proj",)),
+)
+
+
+def kinds_by_class() -> Mapping[str, ModuleKind]:
+    """Return every known module kind by the full name of its class; a plugin's wins over the core's."""
+    return {kind.module: kind for kind in (*BUILT_IN, *registry().module_kinds)}
+
+
+def kind_of(module: nn.Module, kinds: Mapping[str, ModuleKind]) -> ModuleKind | None:
+    """Return the kind of a module, that of its nearest known base class."""
+    return next((kinds[name] for name in map(full_name, type(module).__mro__) if name in kinds), None)
+
+
+def spellings(cls: type) -> frozenset[str]:
+    """Return the names by which a configuration may mention a module class."""
+    names = {cls.__name__, full_name(cls)}
+    if cls.__module__.startswith("torch.nn.modules."):
+        names.add(f"torch.nn.{cls.__name__}")
+    return frozenset(names)
+
+
+def type_spellings(module: nn.Module) -> tuple[frozenset[str], ...]:
+    """Return the spellings of a module's classes, the nearest first, up to and without `nn.Module`."""
+    classes: Iterable[type] = type(module).__mro__
+    return tuple(spellings(cls) for cls in classes if cls not in (nn.Module, object) and issubclass(cls, nn.Module))
+
+
+def known_types() -> frozenset[str]:
+    """Return the spellings of every module class of `torch.nn` and of every known kind."""
+    classes = [cls for cls in vars(nn).values() if isinstance(cls, type) and issubclass(cls, nn.Module)]
+    return frozenset[str]().union(*map(spellings, classes), kinds_by_class())

@@ -1,0 +1,170 @@
+"""Handles on the weights of a torch model."""
+
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from corepress.algorithm import Simulator, WeightFacts
+from corepress.config import Alias, Subject
+from corepress.encoding import WeightEncoding
+from corepress.errors import WeightError
+from corepress.plugin import ModuleKind, WeightLayout
+from corepress.targets import metadata
+from corepress.targets.base import Weight
+from corepress.targets.torch_kinds import kind_of, kinds_by_class, type_spellings
+
+
+@attrs.frozen
+class Place:
+    """Where a parameter lives: in the module called `module_name`, under `parameter`."""
+
+    module_name: str
+    module: nn.Module
+    parameter: str
+    kind: ModuleKind
+    layout: WeightLayout
+    owner_name: str | None = None
+    owner: nn.Module | None = None
+
+    @property
+    def name(self) -> str:
+        """The full name of the parameter."""
+        return f"{self.module_name}.{self.parameter}" if self.module_name else self.parameter
+
+    @property
+    def alias(self) -> Alias:
+        """The names and types by which a configuration may reach the parameter, the most specific first."""
+        names = [self.name, self.module_name]
+        types = type_spellings(self.module)
+        if self.owner is not None and self.owner_name is not None:
+            names.append(self.owner_name)
+            types += type_spellings(self.owner)
+        return Alias(names=tuple(names), types=types)
+
+
+class TorchWeight(Weight):
+    """A weight of a torch model; several places where the parameter is tied."""
+
+    def __init__(self, places: tuple[Place, ...]) -> None:
+        self.places = places
+        self.names = tuple(place.name for place in places)
+        self.subject = Subject(name=self.name, aliases=tuple(place.alias for place in places))
+        place = places[0]
+        self.facts = WeightFacts(
+            name=self.name,
+            kind=place.kind.kind,
+            shape=tuple(self.tensor.shape),
+            output_axis=place.layout.output_axis,
+            input_axis=place.layout.input_axis,
+            groups=getattr(place.module, "groups", 1),
+        )
+
+    @property
+    def tensor(self) -> Tensor:
+        """The stored values: those of the parameter, or of the original under its parametrizations."""
+        return self.parameter.detach()
+
+    @property
+    def parameter(self) -> Tensor:
+        """The stored parameter itself."""
+        return _stored(self.places[0])
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """The modules that use the weight, each once."""
+        return tuple({id(place.module): place.module for place in self.places}.values())
+
+    @property
+    def identity(self) -> int:
+        """The identity of the underlying parameter."""
+        return _identity(self.places[0])
+
+    @property
+    def parametrized_by(self) -> tuple[str, ...]:
+        """The class names of parametrizations that are not simulators of corepress."""
+        place = self.places[0]
+        if not parametrize.is_parametrized(place.module, place.parameter):
+            return ()
+        modules = place.module.parametrizations[place.parameter]  # type: ignore[index,union-attr]
+        return tuple(type(m).__name__ for m in modules if not isinstance(m, Simulator))
+
+    def read(self) -> Tensor:
+        """Return the stored values in float32; do not write to them."""
+        return self.tensor.to(torch.float32)
+
+    def encoding(self) -> WeightEncoding:
+        """Return what the metadata buffers say the weight is, checked against its values."""
+        place = self.places[0]
+        return metadata.read(place.module, place.parameter, self.tensor, self.name)
+
+    def write(self, encoding: WeightEncoding) -> None:
+        """Set the decoded values and the metadata buffers of every place."""
+        values = encoding.decode()
+        if tuple(values.shape) != self.shape:
+            raise WeightError(f"{self.name}: the encoding decodes to {tuple(values.shape)}, the weight is {self.shape}")
+        with torch.no_grad():
+            self.tensor.copy_(values)
+        for place in self.places:
+            metadata.write(place.module, place.parameter, encoding, self.tensor.dtype)
+
+
+def torch_weights(model: nn.Module) -> list[TorchWeight]:
+    """Return a handle on every compressible weight of a model, in the order of its modules.
+
+    Parameters that several modules share, and modules that are reached by several names, give one handle.
+    """
+    places: dict[int, list[Place]] = {}
+    for place in _places(model):
+        places.setdefault(_identity(place), []).append(place)
+    return [TorchWeight(tuple(tied)) for tied in places.values()]
+
+
+def _places(model: nn.Module) -> list[Place]:
+    kinds = kinds_by_class()
+    owners: dict[str, tuple[str, nn.Module]] = {}
+    found = []
+    for name, module in model.named_modules(remove_duplicate=False):
+        kind = kind_of(module, kinds)
+        if kind is None:
+            continue
+        for child in kind.owns:
+            owners[f"{name}.{child}" if name else child] = (name, module)
+        owner_name, owner = owners.get(name, (None, None))
+        found += [
+            Place(name, module, layout.parameter, kind, layout, owner_name, owner)
+            for layout in kind.weights
+            if isinstance(getattr(module, layout.parameter, None), Tensor)
+        ]
+    return found
+
+
+def sibling(weight: TorchWeight, parameter: str) -> TorchWeight:
+    """Return a handle on another parameter of the modules of `weight`.
+
+    Raises:
+        LookupError: a module has no such parameter.
+    """
+    for place in weight.places:
+        if not isinstance(getattr(place.module, parameter, None), Tensor):
+            raise LookupError(f"{place.module_name or 'the model'} has no parameter {parameter!r}")
+    return TorchWeight(tuple(attrs.evolve(p, parameter=parameter) for p in weight.places))
+
+
+def _stored(place: Place) -> Tensor:
+    if parametrize.is_parametrized(place.module, place.parameter):
+        group = place.module.parametrizations[place.parameter]  # type: ignore[index,union-attr]
+        # A parametrization of several originals (weight normalisation) has no tensor of its own; its value stands in.
+        value: Tensor = getattr(group, "original", None)
+        if value is not None:
+            return value
+    stored: Tensor = getattr(place.module, place.parameter)
+    return stored
+
+
+def _identity(place: Place) -> int:
+    if parametrize.is_parametrized(place.module, place.parameter):
+        group = place.module.parametrizations[place.parameter]  # type: ignore[index,union-attr]
+        return id(next(iter(group.parameters(recurse=False))))
+    return id(getattr(place.module, place.parameter))

@@ -1,0 +1,1 @@
+"""The algorithms that come with corepress; each is a plugin like any other."""

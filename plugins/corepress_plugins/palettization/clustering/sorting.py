@@ -1,0 +1,65 @@
+"""The exact levels of values: sorted, and equal values merged where there are many."""
+
+import numpy as np
+import torch
+from attrs import frozen
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .assignment import count_reached
+from .levels import Floats, Integers, Levels
+from .partition import coarse_bins
+
+
+@frozen(eq=False)
+class SortedValues:
+    """Hold the ascending float32 values (G, N) of every group, and the levels that they are."""
+
+    ordered: NDArray[np.float32]
+    levels: Levels
+
+    @classmethod
+    def of(cls, values: Tensor, k: int, weights: Tensor | None, fitted: Tensor | None) -> "SortedValues":
+        """Sort the fitted values among (G, n), ready to be cut into k clusters."""
+        width = values.shape[1]
+        masses = None
+        counts = np.full(len(values), width)
+        if fitted is not None:
+            values = torch.where(fitted, values, torch.inf)
+            counts = fitted.sum(dim=1).numpy()
+        if weights is None:
+            ordered = np.sort(values.numpy(), axis=1)
+        else:
+            ascending, order = torch.sort(values, dim=1)
+            ordered, masses = ascending.numpy(), weights.gather(1, order).to(torch.float64).numpy()
+        starts = np.ones(ordered.shape, np.bool_)
+        np.not_equal(ordered[:, 1:], ordered[:, :-1], out=starts[:, 1:])
+        if fitted is not None:
+            present = np.arange(width) < counts[:, None]
+            starts &= present
+            ordered = np.where(present, ordered, np.float32(0))
+            masses = np.where(present, 1.0 if masses is None else masses, 0.0)
+        distinct = np.count_nonzero(starts, axis=1)
+        rows = np.flatnonzero((distinct < counts) & (distinct <= np.maximum(counts // 2, coarse_bins(k))))
+        if len(rows):
+            masses = np.ones(ordered.shape) if masses is None else masses
+            ordered[rows], masses[rows] = _merged(ordered[rows], masses[rows], starts[rows])
+            counts[rows] = distinct[rows]
+        return cls(ordered, Levels.of(ordered.astype(np.float64), masses, counts))
+
+    def look_up(self, values: Tensor, boundaries: Integers) -> Tensor:
+        """Return the cluster (G, n), uint8, of every value, given the positions (k + 1, G) that bound the clusters."""
+        inner = boundaries[1:-1].T
+        starts = np.take_along_axis(self.ordered, np.minimum(inner, self.ordered.shape[1] - 1), axis=1)
+        starts = np.where(inner < self.levels.counts[:, None], starts, np.float32(np.inf))
+        return count_reached(values, torch.from_numpy(starts))
+
+
+def _merged(ordered: NDArray[np.float32], masses: Floats, starts: NDArray[np.bool_]) -> tuple[NDArray[np.float32], Floats]:
+    """Return each row's distinct values and their masses, padded with zeros; `starts` marks the first of equal values."""
+    rows, width = ordered.shape
+    place = np.maximum(np.cumsum(starts, axis=1) - 1, 0) + np.arange(rows)[:, None] * width
+    merged = np.zeros(rows * width, np.float32)
+    merged[place[starts]] = ordered[starts]
+    together = np.bincount(place.ravel(), weights=masses.ravel(), minlength=rows * width)
+    return merged.reshape(rows, width), together.reshape(rows, width)

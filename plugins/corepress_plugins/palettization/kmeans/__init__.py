@@ -1,0 +1,1 @@
+"""Post-training palettization by k-means."""

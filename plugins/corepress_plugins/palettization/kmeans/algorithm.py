@@ -1,0 +1,97 @@
+"""Post-training palettization: weights are clustered as they are, without data."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from corepress.algorithm import Unsupported, WeightAlgorithm, WeightFacts, WeightView
+from corepress.encoding import (
+    AffineForm,
+    Dense,
+    DenseForm,
+    PaletteForm,
+    Palettized,
+    WeightEncoding,
+    round_significand,
+)
+from corepress_plugins.palettization.clustering import Clustering, cluster_scalars, cluster_vectors
+from corepress_plugins.palettization.kmeans.config import ModulePostTrainingPalettizerConfig
+from corepress_plugins.palettization.layout import GroupLayout
+from corepress_plugins.palettization.lut import integer_lut
+
+
+class KMeansPalettization(WeightAlgorithm):
+    """Replace every weight by the nearest of 2 ** n_bits centroids, fitted by k-means."""
+
+    def predict(self, weight: WeightFacts, config: ModulePostTrainingPalettizerConfig) -> PaletteForm:
+        """Return the palette's form; shapes that the groups or vectors do not divide are unsupported."""
+        layout = layout_of(weight, config)
+        integer = config.lut_dtype is not None
+        return PaletteForm(
+            n_bits=config.n_bits,
+            groups=layout.groups,
+            cluster_dim=layout.cluster_dim,
+            scales=weight.output_channels if config.enable_per_channel_scale else 0,
+            lut=AffineForm(8, config.lut_dtype == "int8", layout.groups, config.lut_dtype == "uint8")
+            if integer
+            else DenseForm(),
+        )
+
+    def encode(
+        self,
+        weight: WeightView,
+        config: ModulePostTrainingPalettizerConfig,
+        statistics: Mapping[str, Any],  # noqa: ARG002
+        rng: torch.Generator,
+    ) -> Palettized:
+        """Cluster the kept values, group by group in one batch."""
+        layout = layout_of(weight, config)
+        scale = channel_scale(weight) if config.enable_per_channel_scale else None
+        values = weight.values if scale is None else weight.values / scale
+        found = _cluster(layout, values, weight.mask, config, rng)
+        centroids = found.centroids if scale is None else round_significand(found.centroids)
+        entries = layout.lut(centroids)
+        lut: WeightEncoding = Dense(entries)
+        if config.lut_dtype is not None:
+            lut = integer_lut(entries, signed=config.lut_dtype.signed)
+        vector_axis = layout.axis if layout.cluster_dim > 1 else None
+        return Palettized(layout.indices(found.indices), lut, config.n_bits, vector_axis, scale)
+
+
+def layout_of(weight: WeightFacts, config: ModulePostTrainingPalettizerConfig) -> GroupLayout:
+    """Return how the weight is cut into groups and vectors."""
+    if len(weight.shape) < 2:
+        raise Unsupported(f"a {len(weight.shape)}-D parameter has no channels to palettize")
+    axis = weight.output_axis if config.channel_axis == 0 else weight.input_axis
+    channels = weight.shape[axis]
+    group_size = config.group_size or channels
+    for what, size in (("group_size", group_size), ("cluster_dim", config.vector_length)):
+        if channels % size:
+            raise Unsupported(f"{what} {size} does not divide its {channels} channels on axis {axis}")
+    return GroupLayout(weight.shape, axis, channels // group_size, config.vector_length)
+
+
+def channel_scale(weight: WeightView) -> Tensor:
+    """Return the largest magnitude of every output channel (1 for channels of zeros), rounded to survive float16."""
+    others = [axis for axis in range(weight.values.ndim) if axis != weight.output_axis]
+    largest = weight.values.abs().amax(dim=others, keepdim=True)
+    return round_significand(largest.where(largest > 0, 1.0))
+
+
+def _cluster(
+    layout: GroupLayout,
+    values: Tensor,
+    mask: Tensor | None,
+    config: ModulePostTrainingPalettizerConfig,
+    rng: torch.Generator,
+) -> Clustering:
+    k = 2**config.n_bits
+    keep = None if mask is None else layout.split(mask)
+    points = layout.split(values)
+    if layout.cluster_dim > 1:
+        return cluster_vectors(points, k, generator=rng)
+    found = cluster_scalars(points[..., 0], k, keep=None if keep is None else keep[..., 0])
+    return attrs.evolve(found, centroids=found.centroids[..., None])

@@ -1,0 +1,80 @@
+"""What magnitude pruning can be asked for."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from corepress.config import CompressionConfig, ModuleConfig, Problem, configuration, layered, option
+from corepress_plugins.pruning.magnitude.schedule import ConstantSparsityScheduler, PolynomialDecayScheduler
+
+_SCHEDULER_OPTIONS = frozenset({"update_steps", "power", "begin_step"})
+
+
+@configuration
+class ModuleMagnitudePrunerConfig(ModuleConfig):
+    """Say how the weights of a module are pruned by their magnitude.
+
+    Unstructured by default; `granularity` prunes whole kernels or output channels, `block_size` blocks of consecutive
+    output channels, and `n_m_ratio` n out of every m weights along `dim`.
+    """
+
+    scheduler: PolynomialDecayScheduler | ConstantSparsityScheduler = option(
+        factory=lambda: ConstantSparsityScheduler(begin_step=0),
+        doc="When the sparsity changes during training: `update_steps` (and `power`), or `begin_step`.",
+    )
+    initial_sparsity: float = option(default=0.0, ge=0, le=1, doc="Fraction of zeros from the beginning of training.")
+    target_sparsity: float = option(
+        default=0.5, ge=0, le=1, doc="Fraction of zeros at the end of training; n / m where `n_m_ratio` is given."
+    )
+    granularity: str = option(
+        default="per_scalar",
+        one_of=("per_scalar", "per_kernel", "per_channel"),
+        doc="What falls as one: a single weight, a kernel, or all weights of an output channel.",
+    )
+    block_size: int = option(
+        default=1,
+        ge=1,
+        doc="Number of consecutive output channels whose weights at one position stand or fall together.",
+    )
+    n_m_ratio: tuple[int, int] | None = option(
+        default=None, doc="(n, m): the n weights of smallest magnitude out of every m become zero; 0 <= n < m."
+    )
+    dim: int = option(
+        default=1, one_of=(0, 1), doc="Axis of the groups of m weights: 1 = input channels, 0 = output channels."
+    )
+    param_name: str = option(default="weight", doc="Name of the module's parameter that is pruned.")
+
+    @property
+    def final_sparsity(self) -> float:
+        """The level at the end of training: n / m if there is an n:m ratio, else `target_sparsity`."""
+        if self.n_m_ratio is None:
+            return self.target_sparsity
+        zeros, group = self.n_m_ratio
+        return zeros / group
+
+    @classmethod
+    def shorthand(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Read a scheduler's options written beside an absent or empty `scheduler` as the scheduler."""
+        beside = {name: value for name, value in data.items() if name in _SCHEDULER_OPTIONS}
+        if not beside or data.get("scheduler") is not None:
+            return data
+        return {name: value for name, value in data.items() if name not in beside} | {"scheduler": beside}
+
+    def problems(self) -> Iterable[Problem]:
+        """Refuse ratios that no group can have, and options that an n:m ratio leaves no room for."""
+        if self.n_m_ratio is None:
+            return
+        zeros, group = self.n_m_ratio
+        if not 0 <= zeros < group:
+            yield Problem("n_m_ratio", f"{zeros}:{group} is no ratio of n zeros in m weights; give 0 <= n < m")
+        for name, neutral in (("block_size", 1), ("granularity", "per_scalar"), ("initial_sparsity", 0.0)):
+            if getattr(self, name) != neutral:
+                yield Problem(
+                    name, f"{getattr(self, name)!r} cannot be combined with n_m_ratio; leave it at {neutral!r}"
+                )
+
+
+@layered
+class MagnitudePrunerConfig(CompressionConfig):
+    """Say which modules are pruned by magnitude, and how: for all, by type and by name."""
+
+    module_config: ClassVar[type[ModuleConfig]] = ModuleMagnitudePrunerConfig

@@ -1,0 +1,18 @@
+"""The plugin `magnitude`."""
+
+from corepress.plugin import AlgorithmSpec, hookimpl
+
+
+@hookimpl
+def register_algorithms() -> list[AlgorithmSpec]:
+    """Return the algorithm."""
+    return [
+        AlgorithmSpec(
+            name="magnitude",
+            summary="Prune the weights of smallest magnitude: single weights, kernels, channels, blocks, or n of every m.",
+            config="corepress_plugins.pruning.magnitude.config:MagnitudePrunerConfig",
+            implementation="corepress_plugins.pruning.magnitude.algorithm:MagnitudePruning",
+            kind=("weight", "training"),
+            produces="sparsity",
+        )
+    ]

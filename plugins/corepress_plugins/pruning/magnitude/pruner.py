@@ -1,0 +1,14 @@
+"""Magnitude pruning under the name of the reference documentation."""
+
+from typing import ClassVar
+
+from corepress.pipeline import TrainingCompressor
+
+
+class MagnitudePruner(TrainingCompressor):
+    """Prune a model by magnitude while it trains: `prepare`, `step` in the loop, `finalize`.
+
+    Without a single `step`, `finalize` prunes to the target sparsity at once.
+    """
+
+    algorithm: ClassVar[str] = "magnitude"

@@ -1,0 +1,118 @@
+"""When pruning changes its sparsity, and to which level: pure functions of the step, so that a run resumes anywhere."""
+
+import re
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+from corepress.config import Configuration, Problem, configuration, option
+from corepress.errors import ConfigError
+
+_RANGE = re.compile(r"range\(\s*(\d+)\s*(?:,\s*(\d+)\s*(?:,\s*(\d+)\s*)?)?\)")
+
+
+@configuration
+class PruningScheduler(Configuration, ABC):
+    """Say which fraction of a weight is zero after a number of training steps."""
+
+    @abstractmethod
+    def level(self, step: int, initial: float, target: float) -> float:
+        """Return the sparsity in force after `step` calls of the pruner's `step()`; 0 is the time of `prepare()`."""
+
+    @property
+    @abstractmethod
+    def final_step(self) -> int:
+        """The step from which the level no longer changes."""
+
+
+@configuration
+class PolynomialDecayScheduler(PruningScheduler):
+    """Raise the sparsity from initial to target at each update step, fast at first and slowly at the end.
+
+    At update i of N (from zero) the level is target + (initial - target) * (1 - t) ** power with t = i / (N - 1), and
+    t = 1 for a single update. Levels are exact rationals, rounded once. Zhu and Gupta, To Prune, or Not to
+    Prune (2017).
+    """
+
+    update_steps: tuple[int, ...] = option(
+        doc="Steps at which the sparsity changes: increasing integers from 0 on, a 1-D tensor or array of them, "
+        "or a string such as 'range(0, 1000, 100)'. A step 0 applies when the model is prepared."
+    )
+    power: int = option(default=3, ge=1, doc="Exponent of the decay; 1 is linear.")
+
+    @classmethod
+    def shorthand(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Read update steps written as a range, a tensor or an array."""
+        return {**data, "update_steps": _as_list(data["update_steps"])} if "update_steps" in data else data
+
+    def problems(self) -> Iterable[Problem]:
+        """Refuse steps before 0 and steps that do not increase."""
+        if self.update_steps and min(self.update_steps) < 0:
+            yield Problem("update_steps", f"steps are counted from 0, {min(self.update_steps)} is negative")
+        for step, following in pairwise(self.update_steps):
+            if following <= step:
+                yield Problem("update_steps", f"steps must increase, but {step} is followed by {following}")
+                return
+
+    def level(self, step: int, initial: float, target: float) -> float:
+        """Return the level of the last update step that is not after `step`; `initial` before the first."""
+        updates = bisect_right(self.update_steps, step)
+        if updates == 0:
+            return initial
+        return _polynomial_level(updates - 1, len(self.update_steps) - 1, self.power, initial, target)
+
+    @property
+    def final_step(self) -> int:
+        """The last update step; 0 when there is none."""
+        return self.update_steps[-1] if self.update_steps else 0
+
+
+@configuration
+class ConstantSparsityScheduler(PruningScheduler):
+    """Go from initial to target sparsity in one step: the first one that is not before `begin_step`."""
+
+    begin_step: int = option(ge=0, doc="Step at which the target sparsity is applied; 0 and 1 are both the first step.")
+
+    def level(self, step: int, initial: float, target: float) -> float:
+        """Return `target` from `begin_step` on, but at the first step at the earliest; `initial` before."""
+        return target if step >= self.final_step else initial
+
+    @property
+    def final_step(self) -> int:
+        """The step at which the target is applied."""
+        return max(self.begin_step, 1)
+
+
+def _as_list(steps: Any) -> Any:
+    """Return a range, tensor or array as plain numbers; what is none of them stays for the loader to judge."""
+    if isinstance(steps, str):
+        return _parse_range(steps)
+    return steps.tolist() if hasattr(steps, "tolist") else steps
+
+
+def _parse_range(text: str) -> list[int]:
+    match = _RANGE.fullmatch(text.strip())
+    bounds = [int(bound) for bound in match.groups() if bound is not None] if match else []
+    if not bounds or bounds[2:] == [0]:
+        raise ConfigError(
+            f"{text!r} is no range of update steps; write 'range(stop)', 'range(start, stop)' or "
+            "'range(start, stop, step)' with integers from 0 on and a step of 1 or more"
+        )
+    return list(range(*bounds))
+
+
+@lru_cache(maxsize=4096)
+def _polynomial_level(update: int, last: int, power: int, initial: float, target: float) -> float:
+    remaining = 1 - Fraction(update, last) if last else Fraction(0)
+    start, end = _as_written(initial), _as_written(target)
+    return float(end + (start - end) * remaining**power)
+
+
+def _as_written(level: float) -> Fraction:
+    """Return the simple fraction that a float stands for, such as 15/22 or 7/10; its exact value when there is none."""
+    simple = Fraction(level).limit_denominator(1_000_000)
+    return simple if float(simple) == level else Fraction(level)
