@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from corepress import coreml
     from corepress.pipeline import Compressor, Pipeline, Plan, Report, Row, Stage
+    from corepress.targets import load_state
 
-__all__ = ["Compressor", "Pipeline", "Plan", "Report", "Row", "Stage", "coreml"]
+__all__ = ["Compressor", "Pipeline", "Plan", "Report", "Row", "Stage", "coreml", "load_state"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,7 +19,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'corepress' has no attribute {name!r}")
     if name == "coreml":
         return importlib.import_module("corepress.coreml")
-    return getattr(importlib.import_module("corepress.pipeline"), name)
+    home = "corepress.targets" if name == "load_state" else "corepress.pipeline"
+    return getattr(importlib.import_module(home), name)
 
 
 def __dir__() -> list[str]:

@@ -84,7 +84,8 @@ def _reference(cls: type[Configuration], definitions: dict[str, Any]) -> dict[st
 
 
 def _choices(enum: type[Enum], info: OptionInfo) -> list[Any]:
-    allowed = [DType.parse(choice) if enum is DType else choice for choice in info.one_of or enum]
+    given = [choice for choice in info.one_of or enum if choice is not None]
+    allowed = [DType.parse(choice) if enum is DType else choice for choice in given]
     return [getattr(choice, "value", choice) for choice in allowed]
 
 

@@ -8,24 +8,36 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from unittest import mock
 
+import numpy as np
+
 
 @contextlib.contextmanager
 def _without_banners() -> Iterator[None]:
     logger = logging.getLogger("coremltools")
     logger.addFilter(_refuse)
     try:
+        yield
+    finally:
+        logger.removeFilter(_refuse)
+
+
+@contextlib.contextmanager
+def _without_traces() -> Iterator[None]:
+    """Ignore warnings, and give numpy's global random state back: some passes seed it."""
+    random_state = np.random.get_state()
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.removeFilter(_refuse)
+        np.random.set_state(random_state)
 
 
 def _refuse(record: logging.LogRecord) -> bool:
     return record.levelno > logging.WARNING
 
 
-with _without_banners():
+with _without_banners(), _without_traces():
     import coremltools as ct
     from coremltools.converters.mil.converter import mil_convert
     from coremltools.converters.mil.frontend.milproto.load import load as load_milproto
@@ -34,7 +46,7 @@ with _without_banners():
     from coremltools.converters.mil.mil import types
     from coremltools.converters.mil.mil.passes import pass_pipeline as _pass_pipeline
 
-__all__ = ["ct", "load_milproto", "mb", "mil_convert", "quiet_progress", "types"]
+__all__ = ["ct", "load_milproto", "mb", "mil_convert", "types", "undisturbed"]
 
 
 def _plain(iterable: Iterable[Any], *_: object, **__: object) -> Iterable[Any]:
@@ -42,10 +54,10 @@ def _plain(iterable: Iterable[Any], *_: object, **__: object) -> Iterable[Any]:
 
 
 @contextlib.contextmanager
-def quiet_progress() -> Iterator[None]:
-    """Keep the converter's progress bars for terminals; a log file has no use for them."""
-    if sys.stderr.isatty():
-        yield
-        return
-    with mock.patch.object(_torch_ops, "_tqdm", _plain), mock.patch.object(_pass_pipeline, "tqdm", _plain):
+def undisturbed() -> Iterator[None]:
+    """Run the converter without side effects; its progress bars are for terminals only."""
+    with _without_traces(), contextlib.ExitStack() as patches:
+        if not sys.stderr.isatty():
+            patches.enter_context(mock.patch.object(_torch_ops, "_tqdm", _plain))
+            patches.enter_context(mock.patch.object(_pass_pipeline, "tqdm", _plain))
         yield

@@ -2,7 +2,6 @@
 
 import copy
 import sys
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,19 +10,19 @@ from torch import nn
 
 from corepress.algorithm import Simulator
 from corepress.coreml import provenance
-from corepress.coreml._coremltools import ct, quiet_progress
+from corepress.coreml._coremltools import ct, undisturbed
 from corepress.coreml.deployment import DeploymentTarget
 from corepress.coreml.markers import Marked, marked_copy
 from corepress.coreml.place import place
 from corepress.coreml.program import load_program, write_program
 from corepress.coreml.support import check
-from corepress.coreml.trace import as_arguments, input_types, trace, traced_parameters
+from corepress.coreml.trace import as_arguments, input_types, output_types, trace, traced_parameters
 from corepress.encoding import Dense
 from corepress.errors import ExportError
 from corepress.targets import torch_weights
 
 # It would transpose a marker's data, and the encoding could no longer take its place.
-_PASS_THAT_MOVES_MARKERS = "common::merge_affine_dequantize_with_consecutive_ops"  # noqa: S105
+_PASS_THAT_MOVES_MARKERS = "common::merge_affine_dequantize_with_consecutive_ops"
 
 
 def convert(
@@ -35,13 +34,13 @@ def convert(
 ) -> Any:
     """Convert a finalized torch model to an ML program that holds every compressed weight as it is, exactly.
 
-    Each weight's constant operations decode to its torch values, rounded once to the package's precision. The model itself is not
-    touched: a copy that shares its parameters is traced in eval mode.
+    Each weight's constant operations decode to its torch values, rounded once to the package's precision. The model
+    itself is not touched: a copy that shares its parameters is traced in eval mode.
 
-    `example_inputs` is a tensor, a tuple or list of tensors (positional), or a dict of tensors (by argument name); integers become int32 inputs.
-    `minimum_deployment_target` is "iOS16", "macOS15", coremltools.target.iOS18, ...
-    `convert_options` go to coremltools.convert: `inputs`, `outputs`, `compute_precision`, `classifier_config`, `pass_pipeline`, ...;
-    `skip_model_load` is on outside of macOS unless given.
+    `example_inputs` is a tensor, a tuple or list of tensors (positional), or a dict of tensors (by argument name);
+    integers become int32 inputs. `minimum_deployment_target` is "iOS16", "macOS15", coremltools.target.iOS18, ...
+    `convert_options` go to coremltools.convert: `inputs`, `outputs`, `compute_precision`, `classifier_config`,
+    `pass_pipeline`, ...; `skip_model_load` is on outside of macOS unless given.
 
     Returns a coremltools MLModel. Raises ExportError when the target or the precision cannot hold a weight, naming it.
     """
@@ -50,12 +49,14 @@ def convert(
     weights = _compressed_weights(model, target)
     clone, codes = marked_copy(model, weights)
     arguments, names = as_arguments(model, example_inputs)
-    traced = trace(clone, arguments, names)
+    traced, output_names = trace(clone, arguments, names)
     writer_options = {
         "skip_model_load": convert_options.pop("skip_model_load", sys.platform != "darwin"),
         "package_dir": convert_options.pop("package_dir", None),
     }
     convert_options.setdefault("inputs", input_types(arguments, names))
+    if output_names:
+        convert_options.setdefault("outputs", output_types(model, output_names))
     draft = _converted(traced, target, convert_options)
     program = load_program(draft)
     placed = place(program, codes, target)
@@ -76,10 +77,8 @@ def _refuse_foreign(model: Any, options: Mapping[str, Any]) -> None:
 
 
 def _compressed_weights(model: nn.Module, target: DeploymentTarget) -> list[Marked]:
-    encoded = ((weight, weight.encoding()) for weight in torch_weights(model))
-    compressed = [
-        Marked(w.name, tuple(w.names), encoding) for w, encoding in encoded if not isinstance(encoding, Dense)
-    ]
+    encoded = [Marked(weight.name, weight.names, weight.encoding()) for weight in torch_weights(model)]
+    compressed = [weight for weight in encoded if not isinstance(weight.encoding, Dense)]
     for weight in compressed:
         try:
             check(weight.encoding.form, target)
@@ -91,8 +90,7 @@ def _compressed_weights(model: nn.Module, target: DeploymentTarget) -> list[Mark
 def _converted(traced: Any, target: DeploymentTarget, options: dict[str, Any]) -> Any:
     pipeline = copy.deepcopy(options.pop("pass_pipeline", ct.PassPipeline.DEFAULT))
     pipeline.remove_passes({_PASS_THAT_MOVES_MARKERS})
-    with quiet_progress(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with undisturbed():
         return ct.convert(
             traced,
             minimum_deployment_target=getattr(ct.target, target.name),
@@ -103,7 +101,7 @@ def _converted(traced: Any, target: DeploymentTarget, options: dict[str, Any]) -
 
 
 def _unplaced(weights: Iterable[Marked], placed: Mapping[str, str], used: set[str]) -> list[str]:
-    """Return the weights that the traced graph never reads; raises ExportError for one that it reads and the converter lost."""
+    """Return the weights that the traced graph never reads; raises ExportError for one that the converter lost."""
     missing = [weight for weight in weights if weight.name not in placed]
     for weight in missing:
         if used.intersection(weight.names):

@@ -16,11 +16,11 @@ class DeploymentTarget(enum.IntEnum):
     macOS, watchOS and tvOS releases stand for the iOS release of the same year.
     """
 
-    iOS15 = 6
-    iOS16 = 7
-    iOS17 = 8
-    iOS18 = 9
-    iOS26 = 10
+    iOS15 = 6  # noqa: N815
+    iOS16 = 7  # noqa: N815
+    iOS17 = 8  # noqa: N815
+    iOS18 = 9  # noqa: N815
+    iOS26 = 10  # noqa: N815
 
     @classmethod
     def parse(cls, target: Any) -> Self:

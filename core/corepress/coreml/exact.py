@@ -57,8 +57,9 @@ def exact_storage(encoding: WeightEncoding, rounded: Rounding, target: Deploymen
     """Return the first storage of the weight, rounded, that is exact in the package.
 
     That is the encoding as it is, unless two-step rounding would show: float16 scales underflow for tiny weights. Then
-    powers of two, or the scales themselves, move into look-up tables, whose entries are rounded once. Raises ExportError,
-    without the weight's name, when the target cannot hold any exact storage or when values overflow.
+    powers of two, or the scales themselves, move into look-up tables, whose entries are rounded once.
+
+    Raises ExportError, without the weight's name, when the target holds no exact storage or when values overflow.
     """
     support.check(encoding.form, target)
     wanted = rounded(encoding.decode())

@@ -58,24 +58,16 @@ class Inspection:
         }
 
     def __str__(self) -> str:
-        rows = [
-            (
-                w.name,
-                w.stored_as,
-                w.dtype,
-                "x".join(map(str, w.shape)),
-                w.bits,
-                w.nbytes,
-                w.sparsity,
-                w.distinct,
-                ", ".join(w.consumers),
-            )
-            for w in self.weights
-        ]
+        rows = [_cells(weight) for weight in self.weights]
         header = ("weight", "stored as", "dtype", "shape", "bits", "bytes", "sparsity", "distinct", "used by")
-        total = f"{self.nbytes:,} bytes in all, {self.other_nbytes:,} of them in other constants; for {self.target} or newer"
+        total = f"{self.nbytes:,} bytes, {self.other_nbytes:,} of them in other constants; for {self.target} or newer"
         made_by = [f"{key}: {value}" for key, value in sorted(self.made_by.items())]
         return "\n".join([table(header, rows), total, *made_by])
+
+
+def _cells(w: InspectedWeight) -> tuple[object, ...]:
+    shape, consumers = "x".join(map(str, w.shape)), ", ".join(w.consumers)
+    return (w.name, w.stored_as, w.dtype, shape, w.bits, w.nbytes, w.sparsity, w.distinct, consumers)
 
 
 def inspect(mlmodel: Any) -> Inspection:

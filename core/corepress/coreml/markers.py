@@ -1,8 +1,8 @@
 """Markers: operations that keep a weight's place in the program through conversion.
 
-The converter builds a constant operation for every parameter that carries compression metadata, and neither folds nor transposes it.
-A marker asks for plain 8-bit data with a scale that no other weight has: the scale, which survives renaming and the cast to half precision,
-tells afterwards whose place it is.
+The converter builds a constant operation for every parameter that carries compression metadata, and neither folds nor
+transposes it. A marker asks for plain 8-bit data with a scale that no other weight has: the scale, which survives
+renaming and the cast to half precision, tells afterwards whose place it is.
 """
 
 import copy
@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from corepress.encoding import WeightEncoding
 from corepress.errors import ExportError
@@ -34,13 +34,14 @@ class Marked:
 def marked_copy(model: nn.Module, weights: Iterable[Marked]) -> tuple[nn.Module, Mapping[int, Marked]]:
     """Return a copy of the model for tracing, in eval mode, and the weight of each marker code.
 
-    The copy shares the parameters (float32 on the CPU; others are converted) and has no compression metadata but the markers.
+    The copy shares the parameters (float32 on the CPU; others are converted) and has no compression metadata but the
+    markers.
     """
     shared = {id(parameter): _for_tracing(parameter) for parameter in model.parameters()}
     clone = copy.deepcopy(model, memo=dict(shared)).eval()
     for module in clone.modules():
-        for name in [name for name in module._buffers if name.startswith(_PREFIX)]:
-            del module._buffers[name]
+        buffers = {name: value for name, value in module._buffers.items() if not name.startswith(_PREFIX)}
+        module._buffers = {name: _single(value) for name, value in buffers.items()}
     codes = dict(enumerate(weights, start=_FIRST_CODE))
     if len(codes) > _LAST_CODE - _FIRST_CODE + 1:
         raise ExportError(
@@ -62,9 +63,16 @@ def marked_weight(op: Any, codes: Mapping[int, Marked]) -> Marked | None:
 
 
 def _for_tracing(parameter: nn.Parameter) -> nn.Parameter:
-    if parameter.device.type == "cpu" and parameter.dtype in (torch.float32, torch.int32, torch.int64):
+    values = _single(parameter.detach())
+    if values is None or values.data_ptr() == parameter.data_ptr():
         return parameter
-    return nn.Parameter(parameter.detach().to("cpu", torch.float32), requires_grad=False)
+    return nn.Parameter(values, requires_grad=False)
+
+
+def _single(values: Tensor | None) -> Tensor | None:
+    if values is None:
+        return None
+    return values.to("cpu", torch.float32) if values.is_floating_point() else values.to("cpu")
 
 
 def _mark(model: nn.Module, name: str, code: int, rank: int) -> None:

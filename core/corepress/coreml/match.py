@@ -11,6 +11,7 @@ from corepress.errors import VerificationError
 
 # What the converter and the compression tools append to the names of constants.
 _SUFFIX = re.compile(r"(_to_fp16|_cast_fp16|_quantized|_palettized|_sparsified)+$")
+_COUNTER = re.compile(r"_\d+$")
 
 
 class PackageWeights:
@@ -21,7 +22,9 @@ class PackageWeights:
         self._placed = placed
         self._by_stem: dict[str, list[PackageWeight]] = {}
         for weight in self._by_name.values():
-            self._by_stem.setdefault(_SUFFIX.sub("", weight.name), []).append(weight)
+            stem = _SUFFIX.sub("", weight.name)
+            for key in {stem, _COUNTER.sub("", stem)}:
+                self._by_stem.setdefault(key, []).append(weight)
 
     def find(self, names: tuple[str, ...]) -> PackageWeight | None:
         """Return the weight that any of the tied names leads to, None when there is no such weight.
@@ -37,8 +40,8 @@ class PackageWeights:
         for name in names:
             found = self._by_stem.get(re.sub(r"\W", "_", name), [])
             if found:
-                # A constant under both precisions has equal values; the compressed one says more.
-                return max(found, key=lambda weight: weight.compressed)
+                # The parameter itself has the shortest name; others were made of it.
+                return min(found, key=lambda weight: (not weight.compressed, len(weight.name)))
         return None
 
     def find_rescaled(self, values: Tensor, output_axis: int) -> PackageWeight | None:

@@ -1,11 +1,10 @@
 """Programs in memory: load the MIL program of a package, walk it, and write it back as it is."""
 
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from corepress.coreml._coremltools import ct, load_milproto, mil_convert, quiet_progress
+from corepress.coreml._coremltools import ct, load_milproto, mil_convert, undisturbed
 from corepress.errors import ExportError
 
 
@@ -53,8 +52,7 @@ def write_program(program: Any, like: Any, metadata: Mapping[str, str], **option
     """
     spec = like.get_spec()
     spec.description.metadata.userDefined.update(metadata)
-    with quiet_progress(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with undisturbed():
         return mil_convert(
             program,
             convert_to="mlprogram",

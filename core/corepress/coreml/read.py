@@ -26,8 +26,8 @@ class Consumer:
 class PackageWeight:
     """A weight of an ML program: a constant, or the last of a chain of constant operations.
 
-    `ops` are the types of the operations, in the order in which they run; `dtype` is the precision of the decoded weight; `nbytes` counts
-    the stored payload.
+    `ops` are the types of the operations, in the order in which they run; `dtype` is the precision of the decoded
+    weight; `nbytes` counts the stored payload.
     """
 
     name: str
@@ -95,10 +95,8 @@ def _weight(op: Any) -> list[PackageWeight]:
 
 
 def _consumer(reader: Any, var: Any) -> Consumer:
-    given = reader.inputs.items()
-    parameter = next(
-        (key for key, value in given if value is var or isinstance(value, list | tuple) and var in value), ""
-    )
+    values = {key: value if isinstance(value, list | tuple) else (value,) for key, value in reader.inputs.items()}
+    parameter = next((key for key, given in values.items() if any(value is var for value in given)), "")
     return Consumer(reader.op_type, reader.name, parameter)
 
 

@@ -20,15 +20,20 @@ def as_arguments(model: nn.Module, example_inputs: Any) -> tuple[tuple[Tensor, .
     `example_inputs` is a tensor, a tuple or list of tensors, or a dict of tensors by argument name.
     """
     if isinstance(example_inputs, Tensor):
-        return (example_inputs.cpu(),), [None]
+        return (_on_cpu(example_inputs),), [None]
     if isinstance(example_inputs, Mapping):
         named = _in_forward_order(model, example_inputs)
-        return tuple(value.cpu() for value in named.values()), list(named)
+        return tuple(map(_on_cpu, named.values())), list(named)
     if isinstance(example_inputs, Sequence) and all(isinstance(value, Tensor) for value in example_inputs):
-        return tuple(value.cpu() for value in example_inputs), [None] * len(example_inputs)
+        return tuple(map(_on_cpu, example_inputs)), [None] * len(example_inputs)
     raise ExportError(
-        f"example_inputs must be a tensor, a tuple or list of tensors, or a dict of tensors, not {type(example_inputs).__name__}"
+        "example_inputs must be a tensor, a tuple or list of tensors, or a dict of tensors, "
+        f"not {type(example_inputs).__name__}"
     )
+
+
+def _on_cpu(value: Tensor) -> Tensor:
+    return value.to("cpu", torch.float32) if value.is_floating_point() else value.to("cpu")
 
 
 def _in_forward_order(model: nn.Module, given: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -50,13 +55,33 @@ def input_types(arguments: Sequence[Tensor], names: Sequence[str | None]) -> lis
     ]
 
 
-def trace(model: nn.Module, arguments: tuple[Tensor, ...], names: Sequence[str | None]) -> Any:
-    """Return the traced model; named arguments are passed by name."""
+def output_types(model: nn.Module, names: Sequence[str]) -> list[Any]:
+    """Return a TensorType for each named output; a name that an argument of forward has gets the suffix `_output`."""
+    taken = inspect.signature(model.forward).parameters
+    return [ct.TensorType(name=f"{name}_output" if name in taken else name) for name in names]
+
+
+def trace(model: nn.Module, arguments: tuple[Tensor, ...], names: Sequence[str | None]) -> tuple[Any, list[str]]:
+    """Return the traced model and the names of its outputs, if they have names; named arguments are passed by name.
+
+    A dict of outputs, which the converter does not know, becomes a tuple of its tensors.
+    """
+    output_names: list[str] = []
+
+    def flatten(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        if not isinstance(output, Mapping):
+            return output
+        tensors = {str(name): value for name, value in output.items() if isinstance(value, Tensor)}
+        output_names[:] = tensors
+        return tuple(tensors.values())
+
+    model.register_forward_hook(flatten)
     by_name = {name: value for value, name in zip(arguments, names, strict=True) if name is not None}
     inputs = {"example_kwarg_inputs": by_name} if by_name else {"example_inputs": arguments}
     with _plain_attention(), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.jit.trace(model, **inputs, check_trace=False, strict=False)
+        run = {"check_trace": False, "strict": False}
+        return torch.jit.trace(model, **inputs, **run), output_names  # type: ignore[no-untyped-call]
 
 
 def traced_parameters(traced: Any) -> set[str]:

@@ -1,4 +1,4 @@
-"""Verification: does a package hold the weights of a model, bit for bit?"""
+"""Verification: whether a package holds the weights of a model, bit for bit."""
 
 from typing import Any
 
@@ -60,14 +60,15 @@ class Verification:
 def verify(mlmodel: Any, model: nn.Module, example_inputs: Any = None) -> Verification:  # noqa: ARG001
     """Compare every weight that a package decodes to with the torch model, bit for bit.
 
-    The torch values are rounded once to the package's precision. Weights are found by the names that `convert` records, or by the converter's
-    own naming. Dense weights into which the converter folded a batch norm are listed as such; compressed weights are never folded.
+    The torch values are rounded once to the package's precision. Weights are found by the names that `convert` records,
+    or by the converter's own naming. Dense weights into which the converter folded a batch norm are listed as such;
+    compressed weights are never folded.
 
-    `mlmodel` is an MLModel or the path of an `.mlpackage`. `example_inputs` are accepted for the comparison of outputs, which
-    needs an interpreter of ML programs; weights are compared without them.
+    `mlmodel` is an MLModel or the path of an `.mlpackage`. `example_inputs` are accepted for the comparison of outputs,
+    which needs an interpreter of ML programs; weights are compared without them.
 
-    Raises VerificationError naming the first weight that is missing, stored in another way than the model says, or different (with index
-    and both values), and ExportError when `mlmodel` is no ML program.
+    Raises VerificationError naming the first weight that is missing, stored in another way than the model says, or
+    different (with index and both values), and ExportError when `mlmodel` is no ML program.
     """
     package = open_model(mlmodel)
     found = PackageWeights(program_weights(load_program(package)), placed_weights(package))

@@ -23,8 +23,8 @@ def spread(blocks: Tensor, shape: tuple[int, ...]) -> Tensor:
 class Affine(WeightEncoding):
     """Decodes to `(data - zero_point) * scale`.
 
-    `data` is int8 or uint8 and holds integers of `bits` bits. `scale` (float32) and `zero_point` (like `data`) have its rank; each axis has 1 entry for
-    the whole axis or one for each block of equal length.
+    `data` is int8 or uint8 and holds integers of `bits` bits. `scale` (float32) and `zero_point` (like `data`) have its
+    rank; each axis has 1 entry for the whole axis or one for each block of equal length.
     """
 
     data: Tensor
@@ -34,6 +34,10 @@ class Affine(WeightEncoding):
     kind: ClassVar[str] = "affine"
 
     def __attrs_post_init__(self) -> None:
+        if self.data.dtype not in (torch.int8, torch.uint8) or not 1 <= self.bits <= 8:
+            raise ValueError(f"data must be int8 or uint8 of 1 to 8 bits, not {self.data.dtype} of {self.bits} bits")
+        for part in (self.data, self.zero_point):
+            self._check_integers(part)
         fits = self.scale.ndim == self.data.ndim and all(
             n and d % n == 0 for d, n in zip(self.data.shape, self.scale.shape, strict=True)
         )
@@ -41,6 +45,15 @@ class Affine(WeightEncoding):
             raise ValueError(f"scale of shape {tuple(self.scale.shape)} does not divide data of shape {self.shape}")
         if self.zero_point is not None and self.zero_point.shape != self.scale.shape:
             raise ValueError(f"zero_point has shape {tuple(self.zero_point.shape)}, scale {tuple(self.scale.shape)}")
+
+    def _check_integers(self, integers: Tensor | None) -> None:
+        if integers is None or not integers.numel():
+            return
+        if integers.dtype != self.data.dtype:
+            raise ValueError(f"zero_point must be {self.data.dtype} like the data, not {integers.dtype}")
+        (low, high), (least, most) = self.bounds, (int(bound) for bound in integers.aminmax())
+        if least < low or most > high:
+            raise ValueError(f"integers {least}..{most} do not fit into {self.form.describe()} ({low}..{high})")
 
     @property
     def signed(self) -> bool:
@@ -67,16 +80,23 @@ class Affine(WeightEncoding):
     @property
     def form(self) -> AffineForm:
         """The storage form."""
-        long_axes = [n for n in self.scale.shape if n > 1]
-        per_channel = not long_axes or (len(long_axes) == 1 and long_axes[0] in self.data.shape)
+        scaled = [(n, length) for n, length in zip(self.scale.shape, self.shape, strict=True) if n > 1]
+        per_channel = len(scaled) <= 1 and all(n == length for n, length in scaled)
         return AffineForm(
             n_bits=self.bits,
             signed=self.signed,
             scales=math.prod(self.scale.shape),
             zero_points=self.zero_point is not None,
             blockwise=not per_channel,
+            grid=tuple(self.scale.shape),
         )
 
     def masked(self, mask: Tensor) -> Self:
         """Return the encoding with zero data outside the mask."""
         return attrs.evolve(self, data=self.data.where(mask, 0))
+
+    def canonical(self) -> Self:
+        """Return the encoding with a zero point if it is unsigned."""
+        if self.signed or self.zero_point is not None:
+            return self
+        return attrs.evolve(self, zero_point=torch.zeros_like(self.scale, dtype=torch.uint8))

@@ -36,13 +36,21 @@ class WeightEncoding(abc.ABC):
         """Return the encoding with what lies outside `mask` (bool, weight shape) set to a canonical value."""
         raise NotImplementedError(f"a {self.kind} encoding cannot be made sparse")
 
+    def canonical(self) -> Self:
+        """Return the encoding of the same values that the values, tables and scales alone determine.
+
+        Where two encodings mean the same (a kept zero or a pruned one, one of two equal entries of a table), it is the
+        one that is found again when only values and tables are stored.
+        """
+        return self
+
     @property
     def count(self) -> int:
         """The number of elements of the decoded weight."""
         return int(torch.Size(self.shape).numel())
 
     def nbytes(self, target: str = "iOS18") -> int:
-        """Return the payload bytes on a target: `torch` (float32 values) or a Core ML deployment target (float16 values).
+        """Return the payload bytes on a target: `torch` (float32 values) or a Core ML deployment target (float16).
 
         Data, masks, look-up tables, scales and zero points are counted, packed; file headers and alignment are not.
         """

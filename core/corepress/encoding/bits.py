@@ -14,9 +14,13 @@ def packed_nbytes(count: int, n_bits: int) -> int:
 def pack_bits(values: npt.ArrayLike, n_bits: int) -> npt.NDArray[np.uint8]:
     """Pack integers of 1 to 8 bits into bytes; negative ones are stored in two's complement.
 
-    The last byte is padded with zero bits. This is the layout of the Core ML weight file and of its packed indices and masks.
+    The last byte is padded with zero bits. This is the layout of the Core ML weight file and of its packed indices and
+    masks. Raises ValueError for values that `n_bits` bits cannot hold.
     """
-    low_bits = np.asarray(values).reshape(-1).astype(np.int16).astype(np.uint8)
+    flat = np.asarray(values).reshape(-1)
+    if flat.size and not (-(1 << (n_bits - 1)) <= flat.min() and flat.max() < 1 << n_bits):
+        raise ValueError(f"values {flat.min()}..{flat.max()} do not fit into {n_bits} bits")
+    low_bits = flat.astype(np.int16).astype(np.uint8)
     if n_bits == 8:
         return low_bits
     bits = np.unpackbits(low_bits[:, None], axis=1, bitorder="little", count=n_bits)
@@ -24,7 +28,9 @@ def pack_bits(values: npt.ArrayLike, n_bits: int) -> npt.NDArray[np.uint8]:
 
 
 def unpack_bits(packed: npt.NDArray[np.uint8], n_bits: int, count: int, *, signed: bool = False) -> npt.NDArray[Any]:
-    """Unpack `count` integers of `n_bits` bits; the inverse of `pack_bits`."""
+    """Unpack `count` integers of `n_bits` bits; the inverse of `pack_bits`. Raises ValueError for too few bytes."""
+    if packed.size < packed_nbytes(count, n_bits):
+        raise ValueError(f"{count} integers of {n_bits} bits need {packed_nbytes(count, n_bits)} bytes, not {packed.size}")
     bits = np.unpackbits(packed, bitorder="little", count=count * n_bits).reshape(count, n_bits)
     values = np.packbits(bits, axis=1, bitorder="little")[:, 0]
     if not signed:

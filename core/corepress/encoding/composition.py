@@ -1,7 +1,7 @@
 """How a next stage composes with what a weight already is: one table, for the plan and for the values."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import attrs
 import torch
@@ -33,12 +33,19 @@ class Slot:
 
 
 def slot_for(now: WeightEncoding, produces: str) -> Slot:
-    """Return the slot of `now` that a stage which produces `sparsity`, `palette`, `affine` or `dense` values encodes."""
-    return _cell(now.form, produces).slot(now)
+    """Return the slot of `now` that a stage encodes which produces `sparsity`, `palette`, `affine` or `dense` values.
+
+    What its `rebuild` returns is canonical. Raises CompositionError when no such stage can follow.
+    """
+    slot = _cell(now.form, produces).slot(now)
+    return attrs.evolve(slot, rebuild=lambda new: slot.rebuild(new).canonical())
 
 
 def compose_forms(now: Form, produces: str, new: Form) -> Form:
-    """Return the form of a weight of form `now` after a stage whose own result has form `new`."""
+    """Return the form of a weight of form `now` after a stage whose own result has form `new`.
+
+    Kept values that the stage turns into zeros are not foreseen. Raises CompositionError when the stage cannot follow.
+    """
     return _cell(now, produces).form(now, new)
 
 
@@ -87,8 +94,9 @@ def _quantized_lut(now: Palettized) -> Slot:
 
 def _clustered_integers(now: Affine) -> Slot:
     def rebuild(new: WeightEncoding) -> WeightEncoding:
-        if not isinstance(new, Palettized) or new.scale is not None:
-            raise CompositionError("integer data takes a plain palette; turn enable_per_channel_scale off")
+        if not isinstance(new, Palettized):
+            raise CompositionError(f"a stage that declares palette returned a {new.kind} encoding over integers")
+        _check_palette_over_integers(now.form, new.form)
         return _integer_lut(new, now)
 
     return Slot(now.data.to(torch.float32), None, rebuild)
@@ -96,12 +104,7 @@ def _clustered_integers(now: Affine) -> Slot:
 
 def _integer_lut(palette: Palettized, affine: Affine) -> Palettized:
     """Move the scales of `affine` onto a LUT of rounded integers, with one LUT for each pair of group and scale."""
-    groups = tuple(math.lcm(g, s) for g, s in zip(palette.groups, affine.scale.shape, strict=True))
-    if any(n % g for n, g in zip(palette.indices.shape, groups, strict=True)):
-        raise CompositionError(
-            f"groups {palette.groups} and quantization blocks {tuple(affine.scale.shape)} have no common refinement; "
-            "choose a group_size that the blocks divide"
-        )
+    groups = _common_grid(palette.groups, affine.scale.shape)
     low, high = affine.bounds
     entries = palette.lut.decode().round().clamp(low, high).to(affine.data.dtype)
     lut = Affine(
@@ -147,8 +150,26 @@ def _lut_form(now: PaletteForm, new: Form) -> Form:
 
 
 def _integer_lut_form(now: AffineForm, new: PaletteForm) -> Form:
-    groups = math.lcm(new.groups, now.scales)
-    return attrs.evolve(new, groups=groups, lut=attrs.evolve(now, scales=groups, blockwise=False))
+    _check_palette_over_integers(now, new)
+    if not (now.grid and new.grid):
+        groups = math.lcm(new.groups, now.scales)
+        return attrs.evolve(new, groups=groups, grid=(), lut=attrs.evolve(now, scales=groups, blockwise=False, grid=()))
+    grid = _common_grid(new.grid, now.grid)
+    groups = math.prod(grid)
+    lut = attrs.evolve(now, scales=groups, blockwise=sum(n > 1 for n in grid) > 1, grid=(*grid, 1, 1))
+    return attrs.evolve(new, groups=groups, grid=grid, lut=lut)
+
+
+def _common_grid(groups: Iterable[int], scales: Iterable[int]) -> tuple[int, ...]:
+    """Return the coarsest grid of which both are unions of cells; both divide the shape, so it does, too."""
+    return tuple(math.lcm(g, s) for g, s in zip(groups, scales, strict=True))
+
+
+def _check_palette_over_integers(integers: AffineForm, palette: PaletteForm) -> None:
+    if palette.scales:
+        raise CompositionError("integers take a palette without a scale of its own; turn enable_per_channel_scale off")
+    if palette.cluster_dim > 1 and integers.scales > 1:
+        raise CompositionError("a palette of vectors needs integers of one scale; quantize per_tensor, or use cluster_dim 1")
 
 
 _VECTORS_AND_ZEROS = "a palette of vectors cannot hold single zeros; use cluster_dim 1"
@@ -183,6 +204,6 @@ def _cell(now: Form, produces: str) -> _Cell:
         if produces == "affine" and not isinstance(now.lut, DenseForm):
             raise CompositionError("its LUT is quantized already; leave lut_dtype out, or drop the later quantization")
     if key not in _TABLE:
-        reason = _REFUSALS.get(key, f"nothing that produces {produces!r} can follow a {now.kind} weight")
+        reason = _REFUSALS.get(key, f"nothing that produces {produces!r} can follow what is stored as {now.describe()}")
         raise CompositionError(reason)
     return _TABLE[key]

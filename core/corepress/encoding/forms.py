@@ -7,13 +7,10 @@ import attrs
 
 from corepress.encoding.bits import packed_nbytes
 
-_FLOAT_BITS = {"torch": 32}
-_PACKAGE_FLOAT_BITS = 16
-
 
 def float_bits(target: str) -> int:
     """Return the width of one unquantized value on a target: 32 on `torch`, 16 in a Core ML package."""
-    return _FLOAT_BITS.get(target, _PACKAGE_FLOAT_BITS)
+    return 32 if target == "torch" else 16
 
 
 @attrs.frozen
@@ -54,7 +51,8 @@ class SparseForm(Form):
 
     def kept(self, count: int) -> int:
         """Return how many of `count` elements are kept."""
-        return count - math.floor(count * self.sparsity + 1e-9)
+        # The tolerance lets a fraction that was computed from a count give the count back.
+        return count - math.floor(count * self.sparsity + 1e-6)
 
     def nbytes(self, count: int, target: str) -> int:
         """Return the exact payload bytes of `count` elements stored on `target`."""
@@ -68,13 +66,17 @@ class SparseForm(Form):
 
 @attrs.frozen
 class AffineForm(Form):
-    """Integers of `n_bits` bits with `scales` scales (one for the tensor, a channel or a block) and as many zero points, if any."""
+    """Integers of `n_bits` bits with `scales` scales (for the tensor, channels or blocks) and as many zero points, if any.
+
+    `grid` is the number of scales along each axis where it is known; it sharpens predictions and is no part of equality.
+    """
 
     n_bits: int
     signed: bool = True
     scales: int = 1
     zero_points: bool = False
     blockwise: bool = False
+    grid: tuple[int, ...] = attrs.field(default=(), eq=False, repr=False)
     kind: ClassVar[str] = "affine"
 
     def nbytes(self, count: int, target: str) -> int:
@@ -89,13 +91,17 @@ class AffineForm(Form):
 
 @attrs.frozen
 class PaletteForm(Form):
-    """Indices of `n_bits` bits into `groups` look-up tables of vectors of `cluster_dim` values, with `scales` per-channel scales."""
+    """Indices of `n_bits` bits into `groups` look-up tables of vectors of `cluster_dim` values, with per-channel `scales`.
+
+    `grid` is the number of tables along each axis where it is known; it sharpens predictions and is no part of equality.
+    """
 
     n_bits: int
     groups: int = 1
     cluster_dim: int = 1
     scales: int = 0
     lut: Form = attrs.field(factory=DenseForm)
+    grid: tuple[int, ...] = attrs.field(default=(), eq=False, repr=False)
     kind: ClassVar[str] = "palettized"
 
     def nbytes(self, count: int, target: str) -> int:

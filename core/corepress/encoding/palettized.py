@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from corepress.encoding.base import WeightEncoding
+from corepress.encoding.entries import first_equal_entries, has_equal_entries
 from corepress.encoding.forms import PaletteForm
 
 
@@ -16,8 +17,8 @@ class Palettized(WeightEncoding):
     """Decodes to `lut[group, index] (* scale)`.
 
     `indices` (uint8) has the weight's shape, its `vector_axis` divided by the cluster dimension.
-    `lut` encodes a tensor of shape `(groups along each weight axis..., 2**bits, cluster_dim)`, the layout of Core ML's look-up tables.
-    `scale` (float32, rank of the weight) is an optional per-channel scale.
+    `lut` encodes a tensor of shape `(groups along each weight axis..., 2**bits, cluster_dim)`, the layout of Core ML's
+    look-up tables. `scale` (float32, rank of the weight) is an optional per-channel scale.
     """
 
     indices: Tensor
@@ -35,6 +36,12 @@ class Palettized(WeightEncoding):
             raise ValueError(f"LUT groups {self.groups} do not divide indices of shape {tuple(self.indices.shape)}")
         if self.cluster_dim > 1 and self.vector_axis is None:
             raise ValueError(f"vectors of {self.cluster_dim} values need a vector_axis")
+        if self.indices.dtype is not torch.uint8 or (self.indices.numel() and int(self.indices.max()) >= 2**self.bits):
+            raise ValueError(f"indices must be uint8 below {2**self.bits}, the number of entries of a {self.bits}-bit LUT")
+        if self.scale is not None and (
+            self.scale.ndim != rank or any(n not in (1, d) for n, d in zip(self.scale.shape, self.shape, strict=True))
+        ):
+            raise ValueError(f"scale of shape {tuple(self.scale.shape)} does not fit a weight of shape {self.shape}")
 
     @property
     def groups(self) -> tuple[int, ...]:
@@ -56,15 +63,16 @@ class Palettized(WeightEncoding):
 
     def decode(self) -> Tensor:
         """Return the float32 weight: entries looked up group by group, times the per-channel scale."""
-        entries = self.lut.decode().reshape(-1, self.cluster_dim)
-        rows = self.indices.to(torch.int32)
-        if math.prod(self.groups) > 1:
-            rows = rows + self._first_rows()
-        looked_up = entries.index_select(0, rows.reshape(-1))
+        looked_up = self.lut.decode().reshape(-1, self.cluster_dim).index_select(0, self._rows().reshape(-1))
         if self.cluster_dim > 1 and self.vector_axis is not None:
             looked_up = looked_up.reshape(*self.indices.shape, self.cluster_dim).movedim(-1, self.vector_axis + 1)
         weight = looked_up.reshape(self.shape)
         return weight if self.scale is None else torch.mul(weight, self.scale)
+
+    def _rows(self) -> Tensor:
+        """Return, for each index, its row in the table of all groups."""
+        rows = self.indices.to(torch.int32)
+        return rows if math.prod(self.groups) == 1 else rows + self._first_rows()
 
     def _first_rows(self) -> Tensor:
         """Return, for each index, the first row of its group in the flattened table."""
@@ -83,6 +91,7 @@ class Palettized(WeightEncoding):
             cluster_dim=self.cluster_dim,
             scales=0 if self.scale is None else self.scale.numel(),
             lut=self.lut.form,
+            grid=self.groups,
         )
 
     def masked(self, mask: Tensor) -> Self:
@@ -90,3 +99,12 @@ class Palettized(WeightEncoding):
         if self.cluster_dim > 1:
             raise ValueError("a palette of vectors cannot be masked element by element")
         return attrs.evolve(self, indices=self.indices.where(mask, 0))
+
+    def canonical(self) -> Self:
+        """Return the encoding whose indices name the first of equal entries, without an axis for vectors of one."""
+        palette = attrs.evolve(self, lut=self.lut.canonical(), vector_axis=self.vector_axis if self.cluster_dim > 1 else None)
+        tables = palette.lut.decode().reshape(-1, 2**self.bits, self.cluster_dim)
+        if not has_equal_entries(tables):
+            return palette
+        first = first_equal_entries(tables).reshape(-1).to(torch.uint8)
+        return attrs.evolve(palette, indices=first[palette._rows()])

@@ -1,8 +1,10 @@
 """Sparse: a bit mask and an encoding of the kept values."""
 
+from functools import cached_property
 from typing import ClassVar, Self
 
 import attrs
+import torch
 from torch import Tensor
 
 from corepress.encoding.base import WeightEncoding
@@ -23,6 +25,11 @@ class Sparse(WeightEncoding):
     kind: ClassVar[str] = "sparse"
 
     def __attrs_post_init__(self) -> None:
+        if self.mask.dtype is not torch.bool or self.payload.shape != self.shape:
+            raise ValueError(
+                f"a mask of {self.mask.dtype} and shape {self.shape} does not fit a payload of shape "
+                f"{self.payload.shape}; both must have the weight's shape, and the mask be bool"
+            )
         object.__setattr__(self, "payload", self.payload.masked(self.mask))
 
     @property
@@ -30,10 +37,10 @@ class Sparse(WeightEncoding):
         """The shape of the decoded weight."""
         return tuple(self.mask.shape)
 
-    @property
+    @cached_property
     def kept(self) -> int:
         """The number of kept elements."""
-        return int(self.mask.sum())
+        return int(torch.count_nonzero(self.mask))
 
     def decode(self) -> Tensor:
         """Return the payload where the mask is set, zero elsewhere."""
@@ -51,3 +58,8 @@ class Sparse(WeightEncoding):
     def masked(self, mask: Tensor) -> Self:
         """Return the encoding with a smaller mask."""
         return attrs.evolve(self, mask=self.mask & mask)
+
+    def canonical(self) -> Self:
+        """Return the encoding that keeps only what is not zero."""
+        payload = self.payload.canonical()
+        return attrs.evolve(self, mask=self.mask & (payload.decode() != 0), payload=payload)

@@ -1,5 +1,6 @@
 """Measure what compression did to a weight."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,16 +16,13 @@ from corepress.pipeline.report import Row
 def relative_error(original: Tensor, compressed: Tensor) -> float:
     """Return `|original - compressed| / |original|` in the Euclidean norm; scaling both changes nothing.
 
-    Values are divided by the largest one first, so that squares neither underflow nor overflow.
+    Squares are summed in float64, where those of float32 values neither underflow nor overflow.
     """
-    if not original.numel():
+    signal = float(torch.linalg.vector_norm(original, dtype=torch.float64))
+    noise = float(torch.linalg.vector_norm(original - compressed, dtype=torch.float64))
+    if not noise:
         return 0.0
-    largest = original.abs().max()
-    if not largest:
-        return 0.0 if not compressed.any() else float("inf")
-    signal = torch.linalg.vector_norm(original / largest, dtype=torch.float64)
-    noise = torch.linalg.vector_norm((original - compressed) / largest, dtype=torch.float64)
-    return float(noise / signal)
+    return noise / signal if signal else math.inf
 
 
 def measured(

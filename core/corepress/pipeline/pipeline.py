@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from corepress.config import Document, Problem, raise_problems
+from corepress.coreml.deployment import DeploymentTarget
 from corepress.errors import PlanError, StateError
 from corepress.pipeline import recipe, training
 from corepress.pipeline.planner import Blueprint, draw_up
@@ -18,8 +19,7 @@ from corepress.pipeline.report import Plan, Report
 from corepress.pipeline.run import Run, StageRun, watched
 from corepress.pipeline.stage import BoundStage, Stage, bind
 from corepress.plugin import registry
-from corepress.targets import TorchTarget
-from corepress.coreml.deployment import DeploymentTarget
+from corepress.targets import Target, TorchTarget, Weight
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
 
@@ -68,6 +68,7 @@ class Pipeline:
 
     Raises:
         ConfigError: with every problem of every stage.
+
     """
 
     def __init__(self, stages: Sequence[Stage], *, seed: int = 0) -> None:
@@ -76,7 +77,9 @@ class Pipeline:
             raise_problems([Problem("stages", "a pipeline needs at least one Stage")])
         if wrong := [stage for stage in stages if not isinstance(stage, Stage)]:
             raise_problems([Problem("stages", f"must hold Stage objects, got {wrong[0]!r}")])
-        self._set(bind(stages), seed)
+        bound, problems = bind(list(enumerate(stages)))
+        raise_problems(problems)
+        self._set(bound, seed)
 
     def _set(self, stages: tuple[BoundStage, ...], seed: int) -> None:
         self._stages = stages
@@ -131,6 +134,7 @@ class Pipeline:
 
         Raises:
             ConfigError, PlanError, WeightError: what is wrong, and the way out.
+
         """
         return self._blueprint(model, False, minimum_deployment_target, strict).plan
 
@@ -158,6 +162,7 @@ class Pipeline:
 
         Raises:
             ConfigError, PlanError, WeightError: before any work is done.
+
         """
         self._check_needs(data, loss_fn)
         blueprint = self._blueprint(model, False, minimum_deployment_target, strict)
@@ -185,13 +190,18 @@ class Pipeline:
             model: the model; a copy is prepared unless `inplace`.
             example_inputs: accepted for algorithms that trace the model; weights need none.
             inplace: attach to `model` itself. An optimizer made before stays valid: parameters keep their identity.
+
         """
         blueprint = self._blueprint(model, True, None, False)
         base = model if inplace else copy.deepcopy(model)
         self._training = training.prepare(base, blueprint)
         self._report = None
         self._run = Run(
-            blueprint=blueprint, target=self._training.target, originals=self._trained_values, seed=self.seed, written=False
+            blueprint=blueprint,
+            target=self._training.target,
+            originals=self._trained_values,
+            seed=self.seed,
+            written=False,
         )
         registry().notify("on_run_start", run=self._run)
         return base
@@ -217,6 +227,7 @@ class Pipeline:
             inplace: change it, instead of a copy. Finalizing it a second time changes nothing.
             data: batches of calibration data, where a one-shot stage needs them.
             loss_fn: `loss_fn(model, batch)`, where a one-shot stage needs gradients.
+
         """
         current = self._in_training("finalize")
         base = current.target.model if model is None else model
@@ -233,7 +244,7 @@ class Pipeline:
             written=True,
             encodings={},
         )
-        training.require_finite(current.blueprint, source)
+        training.check_ready(current, source)
         with watched(run, start=False) as finish:
             for plan in current.blueprint.stages:
                 stage = StageRun(plan, owner=current.owner if plan.training else None)
@@ -271,6 +282,7 @@ class Pipeline:
 
         Raises:
             StateError: the state belongs to another recipe or to other weights.
+
         """
         current = self._in_training("load_state_dict")
         if state.get("recipe") != self.to_yaml():
@@ -284,7 +296,8 @@ class Pipeline:
     def _blueprint(self, model: nn.Module, train: bool, deployment: Any, strict: bool) -> Blueprint:
         if isinstance(model, torch.jit.ScriptModule) or not isinstance(model, nn.Module):
             raise PlanError(
-                f"expected a torch.nn.Module, got {type(model).__name__}; compress the module before tracing or converting it"
+                f"expected a torch.nn.Module, got {type(model).__name__}; "
+                "compress the module before it is traced or converted"
             )
         wanted = None if deployment is None else DeploymentTarget.parse(deployment)
         return draw_up(self._stages, TorchTarget(model), training=train, deployment=wanted, strict=strict)
@@ -309,11 +322,11 @@ class Pipeline:
     def _trained_values(self, name: str) -> Tensor:
         return self._handle(name, self._in_training("report").target).read()
 
-    def _handle(self, name: str, target: TorchTarget) -> Any:
+    def _handle(self, name: str, target: TorchTarget) -> Weight:
         blueprint = self._in_training("finalize").blueprint
         return next(plan.tasks[name] for plan in blueprint.stages if name in plan.tasks).handle(target)
 
-    def _signed(self, target: TorchTarget) -> nn.Module:
-        model = target.result()
+    def _signed(self, target: Target) -> nn.Module:
+        model: nn.Module = target.result()
         vars(model)[PROVENANCE] = provenance(self._stages, self.to_yaml())
         return model

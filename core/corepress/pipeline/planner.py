@@ -8,6 +8,8 @@ import torch
 
 from corepress.algorithm import Simulator, Unsupported
 from corepress.config import Match, resolve
+from corepress.coreml.deployment import DeploymentTarget
+from corepress.coreml.support import check as check_target
 from corepress.encoding import (
     AffineForm,
     CompositionError,
@@ -17,12 +19,10 @@ from corepress.encoding import (
     SparseForm,
     compose_forms,
 )
-from corepress.errors import ConfigError, ExportError, PlanError, WeightError
+from corepress.errors import ConfigError, ExportError, PlanError, StateError, WeightError
 from corepress.pipeline.report import Plan, Row
 from corepress.pipeline.stage import BoundStage
 from corepress.targets import Target, Weight
-from corepress.coreml.deployment import DeploymentTarget
-from corepress.coreml.support import check as check_target
 
 PACKAGE = "iOS18"
 
@@ -41,7 +41,9 @@ class Task:
 
     def handle(self, target: Target) -> Weight:
         """Return the weight's handle on a target, which may be a copy of the planned model."""
-        weight = next(w for w in target.weights() if w.name == self.base)
+        weight = next((w for w in target.weights() if w.name == self.base), None)
+        if weight is None:
+            raise StateError(f"the model has no weight {self.base!r}; pass the planned model or a copy of it")
         return weight if self.parameter is None else target.sibling(weight, self.parameter)
 
 
@@ -89,6 +91,7 @@ def draw_up(
         ConfigError: a rule names something that the model does not have.
         PlanError: something cannot work; all such problems at once.
         WeightError: a planned weight holds NaN or infinite values.
+
     """
     weights = list(target.weights())
     if not weights:
@@ -120,7 +123,9 @@ def draw_up(
     require_finite(planned.values())
     skipped = [name for name, draft in drafts.items() if draft.skipped]
     if skipped:
-        warnings.append(f"{len(skipped)} weights are skipped; the report says why")
+        warnings.append(f"{len(skipped)} of {len(drafts)} weights were skipped, for the reasons given for each")
+    if not planned:
+        warnings.append("nothing is compressed: no rule reaches a weight that can be compressed as it asks")
     rows = [_row(draft) for draft in drafts.values()] + _other_rows(target, drafts)
     return Blueprint(_in_order(plans), planned, Plan(tuple(rows), warnings=tuple(warnings)))
 
@@ -160,6 +165,7 @@ def _draft_of(
     except LookupError as error:
         _refuse(stage, match, draft, str(error), problems)
         return None
+    draft.left.append(f"{match.rule} is about {parameter!r} instead")
     return drafts.setdefault(sibling.name, _Draft(sibling, sibling.encoding().form))
 
 
@@ -234,9 +240,11 @@ def require_finite(weights: Iterable[Weight]) -> None:
     """Refuse NaN and infinite values, naming the weight."""
     for weight in weights:
         values = weight.read()
-        if values.numel() and not torch.isfinite(values.abs().max()):
+        if values.numel() and not all(torch.isfinite(bound) for bound in torch.aminmax(values)):
             bad = int((~torch.isfinite(values)).sum())
-            raise WeightError(f"{weight.name}: {bad} of {values.numel()} values are NaN or infinite; repair the model first")
+            raise WeightError(
+                f"{weight.name}: {bad} of {values.numel()} values are NaN or infinite; repair the model first"
+            )
 
 
 def _shortened(problems: Sequence[str], most: int = 10) -> list[str]:

@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-import yaml
-
-from corepress.config import Document, Problem, json_schema, load_yaml, raise_problems
+from corepress.config import Document, Problem, dump_yaml, json_schema, load_yaml, raise_problems
 from corepress.config.suggestions import did_you_mean
 from corepress.pipeline.stage import BoundStage, Stage, bind
 from corepress.plugin import registry
@@ -36,10 +34,10 @@ def parse_recipe(document: Document) -> tuple[tuple[BoundStage, ...], int]:
         wrong = _stage_problems(item, f"stages[{index}]")
         problems += wrong
         if not wrong:
-            stages.append(Stage(item["algorithm"], item.get("config")))
-    if problems:
-        raise_problems(problems, document)
-    return bind(stages, document), seed
+            stages.append((index, Stage(item["algorithm"], item.get("config"))))
+    bound, wrong = bind(stages, document)
+    raise_problems([*problems, *wrong], document)
+    return bound, seed
 
 
 def _stage_problems(item: object, path: str) -> list[Problem]:
@@ -74,7 +72,7 @@ def recipe_data(stages: Sequence[BoundStage], seed: int) -> dict[str, Any]:
 
 def to_yaml(data: Mapping[str, Any], path: str | Path | None = None) -> str:
     """Return a recipe as YAML, and write it to `path` when one is given."""
-    text = yaml.safe_dump(data, sort_keys=False)
+    text = dump_yaml(data)
     if path is not None:
         Path(path).write_text(text, encoding="utf-8")
     return text
@@ -82,7 +80,8 @@ def to_yaml(data: Mapping[str, Any], path: str | Path | None = None) -> str:
 
 def recipe_schema() -> dict[str, Any]:
     """Return the JSON Schema of recipes, with the options of every installed algorithm."""
-    choices, definitions = [], {}
+    choices: list[dict[str, Any]] = []
+    definitions: dict[str, Any] = {}
     for spec in registry().algorithms():
         schema = json_schema(spec.load_config())
         schema.pop("$schema", None)

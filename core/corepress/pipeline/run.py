@@ -215,4 +215,6 @@ def _check_kept(stage: BoundStage, result: object) -> None:
         raise PluginError(f"{stage.algorithm}: encode must return a WeightEncoding, not {type(result).__name__}")
     promised = _KIND_OF[stage.spec.produces]
     if result.kind in _KIND_OF.values() and result.kind != promised:
-        raise PluginError(f"{stage.algorithm}: it declares {stage.spec.produces!r} and returned a {result.kind} encoding")
+        raise PluginError(
+            f"{stage.algorithm}: it declares {stage.spec.produces!r} and returned a {result.kind} encoding"
+        )

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from corepress.config import CompressionConfig, Document, Problem, raise_problems, structure
+from corepress.config import CompressionConfig, Document, Problem, structure
 from corepress.errors import UnknownAlgorithmError
 from corepress.plugin import AlgorithmSpec, registry
 
@@ -47,14 +47,15 @@ def bind(stages: Sequence[Stage], document: Document | None = None) -> tuple[Bou
 
     Raises:
         ConfigError: with every problem of every stage.
+
     """
-    bound, problems = [], []
-    for index, stage in enumerate(stages):
+    bound: list[BoundStage] = []
+    problems: list[Problem] = []
+    for index, stage in stages:
         found, wrong = _bind(index, stage, document)
         problems += wrong
         bound += [found] if found else []
-    raise_problems(problems, document)
-    return tuple(bound)
+    return tuple(bound), problems
 
 
 def _bind(index: int, stage: Stage, document: Document | None) -> tuple[BoundStage | None, Iterable[Problem]]:

@@ -11,12 +11,10 @@ from torch import nn
 from corepress.algorithm import Simulator
 from corepress.algorithm.simulator import KeepZeros
 from corepress.encoding import Dense, Sparse, WeightEncoding, slot_for
-from corepress.errors import PlanError
-from corepress.pipeline import planner
-from corepress.pipeline.planner import Blueprint
+from corepress.errors import PlanError, StateError
+from corepress.pipeline.planner import Blueprint, require_finite
 from corepress.pipeline.run import view_of
-from corepress.targets import TorchTarget, TorchWeight
-from corepress.targets import simulation
+from corepress.targets import TorchTarget, TorchWeight, simulation
 
 _serial = itertools.count(1)
 
@@ -96,9 +94,15 @@ def _owned(simulator: Simulator, owner: str, produces: str, stage: int | None = 
     return simulator
 
 
-def require_finite(blueprint: Blueprint, target: TorchTarget) -> None:
-    """Refuse weights that training has made NaN or infinite."""
-    planner.require_finite(trained_weights(blueprint, target).values())
+def check_ready(training: Training, target: TorchTarget) -> None:
+    """Refuse a model that the run did not prepare, and weights that training has made NaN or infinite."""
+    weights = trained_weights(training.blueprint, target)
+    for name, weight in weights.items():
+        if not simulation.simulators(weight, training.owner):
+            raise StateError(
+                f"{name} carries no simulator of this run; pass the model that prepare() returned, or a copy of it"
+            )
+    require_finite(weights.values())
 
 
 def detach_all(training: Training, target: TorchTarget) -> None:

@@ -119,7 +119,8 @@ def _load_one(candidate: Candidate, manager: pluggy.PluginManager, strict: bool)
         if strict:
             raise PluginError(f"plugin {identity} failed to load: {reason}") from error
         warnings.warn(
-            f"plugin {identity} failed to load and is left out: {reason} ('corepress plugins' shows the traceback)",
+            f"plugin {identity} failed to load and is left out: {reason} "
+            f"('corepress plugins --traceback {candidate.name}' shows the traceback)",
             PluginWarning,
             stacklevel=2,
         )

@@ -6,7 +6,7 @@ import attrs
 
 
 class PluginWarning(UserWarning):
-    """A plugin could not be loaded; everything else goes on. `corepress plugins` shows the traceback."""
+    """A plugin could not be loaded; everything else goes on. `corepress plugins --traceback NAME` shows more."""
 
 
 @attrs.frozen(kw_only=True)

@@ -35,6 +35,14 @@ def clear(module: nn.Module, parameter: str) -> None:
     getattr(module, _OPAQUE, {}).pop(parameter, None)
 
 
+def clear_all(module: nn.Module) -> None:
+    """Remove the metadata of a module: of its own parameters, and the version if it is a root."""
+    for name, _ in list(module.named_buffers(recurse=False)):
+        if name.startswith(f"{PREFIX}/"):
+            delattr(module, name)
+    vars(module).pop(_OPAQUE, None)
+
+
 def write(module: nn.Module, parameter: str, encoding: WeightEncoding, dtype: torch.dtype) -> None:
     """Register the buffers of an encoding, replacing what was there; float fields take the weight's `dtype` where it holds them."""
     clear(module, parameter)

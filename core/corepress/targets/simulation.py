@@ -75,11 +75,22 @@ def detach(weight: TorchWeight, mine: Sequence[Simulator]) -> None:
         chain = _chain(place)
         left = [member for member in chain if member not in mine]
         if not left:
+            _give_own_class(place.module)
             parametrize.remove_parametrizations(place.module, place.parameter, leave_parametrized=False)
         else:
             del chain[len(left) :]
             for position, member in enumerate(left):
                 chain[position] = member
+
+
+def _give_own_class(module: nn.Module) -> None:
+    """Undo the sharing of a parametrized class.
+
+    A deep copy of a parametrized module shares its generated class with the original, and torch takes the
+    parametrized attribute off that class when it is removed from either of them.
+    """
+    shared = type(module)
+    module.__class__ = type(shared.__name__, shared.__bases__, dict(vars(shared)))
 
 
 def _distinct(weight: TorchWeight) -> list[Place]:

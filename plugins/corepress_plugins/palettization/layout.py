@@ -1,7 +1,5 @@
 """How a weight is cut into groups of channels and vectors, and put together again."""
 
-from functools import cached_property
-
 import attrs
 from torch import Tensor
 
@@ -18,16 +16,10 @@ class GroupLayout:
     groups: int
     cluster_dim: int = 1
 
-    @cached_property
-    def index_shape(self) -> tuple[int, ...]:
-        """The shape of the weight with one element for each vector."""
-        shape = list(self.shape)
-        shape[self.axis] //= self.cluster_dim
-        return tuple(shape)
-
     def split(self, values: Tensor) -> Tensor:
         """Return the weight as (groups, vectors of a group, cluster_dim)."""
-        channels_first = values.movedim(self.axis, 0).reshape(self.shape[self.axis] // self.cluster_dim, self.cluster_dim, -1)
+        vectors = self.shape[self.axis] // self.cluster_dim
+        channels_first = values.movedim(self.axis, 0).reshape(vectors, self.cluster_dim, -1)
         return channels_first.movedim(1, -1).reshape(self.groups, -1, self.cluster_dim)
 
     def indices(self, found: Tensor) -> Tensor:
@@ -36,6 +28,6 @@ class GroupLayout:
         return found.reshape(-1, *others).movedim(0, self.axis).contiguous()
 
     def lut(self, centroids: Tensor) -> Tensor:
-        """Return centroids of shape (groups, entries, cluster_dim) as a look-up table with one axis for each of the weight's."""
+        """Return centroids of shape (groups, entries, cluster_dim) as a table of two axes more than the weight."""
         groups = [self.groups if axis == self.axis else 1 for axis in range(len(self.shape))]
         return centroids.reshape(*groups, *centroids.shape[1:])

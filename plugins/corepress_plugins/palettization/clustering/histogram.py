@@ -8,10 +8,6 @@ from torch import Tensor
 from .levels import Floats, Integers, Levels
 
 
-# The width of the levels must not depend on the other groups where it decides how finely they are cut.
-_NARROWEST = 1 << 14
-
-
 @frozen(eq=False)
 class Histogram:
     """Hold the grid code of every value, and the occupied codes as levels.
@@ -76,7 +72,7 @@ def _compact(mass: Floats) -> tuple[Integers, Floats, Integers]:
     row = flat // codes
     counts = np.bincount(row, minlength=groups)
     place = np.arange(len(flat)) - (np.cumsum(counts) - counts)[row]
-    occupied = np.zeros((groups, max(int(counts.max()), _NARROWEST)), np.int64)
+    occupied = np.zeros((groups, max(int(counts.max()), 1)), np.int64)
     masses = np.zeros(occupied.shape)
     occupied[row, place] = flat - row * codes
     masses[row, place] = mass.reshape(-1)[flat]

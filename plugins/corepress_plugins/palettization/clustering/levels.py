@@ -20,6 +20,7 @@ class Levels:
     """
 
     values: Floats
+    masses: Floats | None
     counts: Integers
     mass: Floats
     first: Floats
@@ -36,13 +37,15 @@ class Levels:
         values = values - centre
         if masses is None:
             mass = np.repeat(np.arange(values.shape[1] + 1.0)[None], len(values), axis=0)
-            return cls(values, counts, mass, _running(values), _running(values * values))
+            return cls(values, None, counts, mass, _running(values), _running(values * values))
         moment = masses * values
-        return cls(values, counts, _running(masses), _running(moment), _running(np.multiply(moment, values, out=moment)))
+        return cls(values, masses, counts, _running(masses), _running(moment), _running(np.multiply(moment, values, out=moment)))
 
     def part(self, groups: Integers) -> "Levels":
         """Return the levels of some groups."""
-        return Levels(*(field[groups] for field in (self.values, self.counts, self.mass, self.first, self.second)))
+        masses = None if self.masses is None else self.masses[groups]
+        fields = (self.counts, self.mass, self.first, self.second)
+        return Levels(self.values[groups], masses, *(field[groups] for field in fields))
 
     def at(self, positions: Integers, groups: Integers | None = None) -> tuple[Floats, Floats, Floats]:
         """Return the three running sums at positions (..., G), whose last axis goes over `groups` (default: all)."""

@@ -1,13 +1,13 @@
 """What post-training palettization can be asked for."""
 
 from collections.abc import Iterable
-from enum import Enum
+from enum import StrEnum
 from typing import ClassVar
 
 from corepress.config import CompressionConfig, DType, ModuleConfig, Problem, configuration, layered, option
 
 
-class PalettizationGranularity(str, Enum):
+class PalettizationGranularity(StrEnum):
     """How many look-up tables a weight gets."""
 
     per_tensor = "per_tensor"
@@ -20,7 +20,7 @@ class ModulePostTrainingPalettizerConfig(ModuleConfig):
 
     n_bits: int = option(default=4, one_of=(1, 2, 3, 4, 6, 8), doc="Bits of an index: a table has 2 ** n_bits entries.")
     lut_dtype: DType | None = option(
-        default=None, one_of=(None, DType.int8, DType.uint8), doc="Type of the table's entries; None keeps them floats."
+        default=None, one_of=(None, DType.INT8, DType.UINT8), doc="Type of the table's entries; None keeps them floats."
     )
     granularity: PalettizationGranularity = option(
         default=PalettizationGranularity.per_tensor, doc="One table for the tensor, or one for each group of channels."

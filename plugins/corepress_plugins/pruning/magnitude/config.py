@@ -1,10 +1,12 @@
 """What magnitude pruning can be asked for."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from corepress.config import CompressionConfig, ModuleConfig, Problem, configuration, layered, option
 from corepress_plugins.pruning.magnitude.schedule import ConstantSparsityScheduler, PolynomialDecayScheduler
+
+Granularity = Literal["per_scalar", "per_kernel", "per_channel"]
 
 _SCHEDULER_OPTIONS = frozenset({"update_steps", "power", "begin_step"})
 
@@ -25,9 +27,8 @@ class ModuleMagnitudePrunerConfig(ModuleConfig):
     target_sparsity: float = option(
         default=0.5, ge=0, le=1, doc="Fraction of zeros at the end of training; n / m where `n_m_ratio` is given."
     )
-    granularity: str = option(
+    granularity: Granularity = option(
         default="per_scalar",
-        one_of=("per_scalar", "per_kernel", "per_channel"),
         doc="What falls as one: a single weight, a kernel, or all weights of an output channel.",
     )
     block_size: int = option(

@@ -5,13 +5,13 @@ magnitudes the earlier positions are kept. With `keep`, the mask of an earlier s
 weights that are gone already count towards the zeros asked for.
 """
 
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from corepress.errors import ConfigError
+from corepress_plugins.pruning.magnitude.config import Granularity
 from corepress_plugins.pruning.magnitude.selection import (
     Mask,
     Scores,
@@ -20,7 +20,6 @@ from corepress_plugins.pruning.magnitude.selection import (
     zeros_among,
 )
 
-Granularity = Literal["per_scalar", "per_kernel", "per_channel"]
 
 # Below every magnitude: what is gone already falls first.
 _GONE = -1.0

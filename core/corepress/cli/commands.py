@@ -1,0 +1,95 @@
+"""How commands end: exit codes, error messages without tracebacks, and `--debug` to see them."""
+
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from corepress.errors import ConfigError, CorepressError
+from corepress.plugin import PluginWarning
+
+_DEBUG = "corepress.debug"
+
+
+class WorkFailed(click.ClickException):
+    """The work failed."""
+
+    exit_code = 1
+
+
+class WrongUsage(click.ClickException):
+    """What the command was given is wrong: a name, a file, a configuration."""
+
+    exit_code = 2
+
+
+def _note_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    # `meta` is shared by a command and its group, so the option counts wherever it stands.
+    context.meta[_DEBUG] = context.meta.get(_DEBUG, False) or value
+
+
+def _debug_option() -> click.Option:
+    return click.Option(
+        ["--debug"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_note_debug,
+        help="Show the traceback of an error.",
+    )
+
+
+class Command(click.Command):
+    """A command that takes `--debug`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(_debug_option())
+
+
+class Group(click.Group):
+    """A group whose commands exit with 0 (done), 1 (the work failed) or 2 (wrong usage or configuration)."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(_debug_option())
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an exception becomes one message on stderr and an exit code."""
+        try:
+            with _plain_warnings():
+                return super().invoke(ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            if ctx.meta.get(_DEBUG):
+                click.echo(traceback.format_exc(), err=True, nl=False)
+            raise _failure(error) from error
+
+
+def _failure(error: Exception) -> click.ClickException:
+    message = str(error) if isinstance(error, CorepressError) else f"{type(error).__name__}: {error}"
+    notes = getattr(error, "__notes__", ())
+    kind = WrongUsage if isinstance(error, ConfigError) else WorkFailed
+    return kind("\n".join([message, *notes]))
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show the warnings of corepress without the line of code that gave them."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_plainly(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, PluginWarning):
+                click.echo(f"Warning: {message}", err=True)
+            else:
+                show(message, category, *where)
+
+        warnings.showwarning = show_plainly  # type: ignore[assignment]
+        yield

@@ -1,0 +1,80 @@
+"""Models named on the command line, and the states to load into them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from corepress.cli.commands import WrongUsage
+from corepress.cli.references import called, resolve
+from corepress.errors import StateError
+from corepress.targets import load_state
+
+
+def load_model(reference: str, state_file: Path | None) -> nn.Module:
+    """Return the model that `package.module:name` stands for, a module or a callable that makes one, with its state.
+
+    Raises:
+        WrongUsage: there is no such model, or the state is not one of its.
+
+    """
+    if Path(reference).suffix == ".mlpackage":
+        raise WrongUsage(f"model {reference!r}: Core ML programs as input are not supported yet")
+    found = resolve(reference, "model")
+    model = found if isinstance(found, nn.Module) else called(found, reference, "model")
+    if not isinstance(model, nn.Module):
+        raise WrongUsage(f"model {reference!r} must give a torch.nn.Module, not a {type(model).__name__}")
+    if state_file is None:
+        return model
+    try:
+        return load_state(model, read_state(state_file))
+    except StateError as error:
+        raise WrongUsage(f"{state_file}: {error}") from error
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Return the state dict in a `.pt` (or `.pth`) or `.safetensors` file; nothing in it is executed.
+
+    Raises:
+        WrongUsage: it cannot be read, or holds something else.
+
+    """
+    if not path.is_file():
+        raise WrongUsage(f"{path}: there is no such file")
+    try:
+        state = _read(path)
+    except WrongUsage:
+        raise
+    except Exception as error:
+        raise WrongUsage(
+            f"{path}: no state dict can be read from it; write one with torch.save(model.state_dict(), path)"
+        ) from error
+    if not isinstance(state, Mapping):
+        raise WrongUsage(f"{path}: holds a {type(state).__name__}, not a state dict")
+    if wrong := [key for key, value in state.items() if not isinstance(value, Tensor)]:
+        raise WrongUsage(f"{path}: {wrong[0]!r} is no tensor; save model.state_dict() alone")
+    return dict(state)
+
+
+def _read(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        return safetensors_torch().load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def safetensors_torch() -> Any:
+    """Return the module `safetensors.torch`.
+
+    Raises:
+        WrongUsage: it is not installed.
+
+    """
+    try:
+        import safetensors.torch
+    except ImportError as error:
+        raise WrongUsage(
+            "safetensors is not installed, which .safetensors files need; pip install 'corepress[safetensors]'"
+        ) from error
+    return safetensors.torch

@@ -1,0 +1,58 @@
+"""The arguments and options that several commands share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from corepress.pipeline import Plan, Report
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+recipe_argument = click.argument("recipe", type=click.Path(path_type=Path))
+model_argument = click.argument("model", metavar="MODEL")
+package_argument = click.argument("package", metavar="X.mlpackage", type=click.Path(path_type=Path, exists=True))
+state_option = click.option(
+    "--state",
+    type=click.Path(path_type=Path),
+    help="Load these weights into the model: a state dict, .pt or .safetensors.",
+)
+strict_option = click.option(
+    "--strict", is_flag=True, help="Fail on weights that are skipped and on rules that select nothing."
+)
+report_option = click.option(
+    "--report", "report_file", metavar="FILE", type=click.Path(path_type=Path), help="Write the table as JSON to FILE."
+)
+
+
+class _Target(click.ParamType[str]):
+    """A deployment target, checked as soon as the command line is read."""
+
+    name = "target"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from corepress.coreml import DeploymentTarget
+        from corepress.errors import ExportError
+
+        try:
+            return str(DeploymentTarget.parse(value))
+        except ExportError as error:
+            self.fail(str(error), param, ctx)
+
+
+target_option = click.option(
+    "--target", type=_Target(), metavar="TARGET", help="The oldest system to run on: iOS16, iOS18, macOS15, ..."
+)
+
+
+def print_table(table: "Plan | Report", as_json: bool, report_file: Path | None) -> None:
+    """Print a plan or a report, and write it to a file if one is asked for."""
+    if report_file is not None:
+        from corepress.cli.outputs import replacing
+
+        with replacing(report_file) as new:
+            new.write_text(table.to_json() + "\n", encoding="utf-8")
+    click.echo(table.to_json() if as_json else str(table))

@@ -1,0 +1,51 @@
+"""Python objects named on the command line, as `package.module:name`."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from corepress.cli.commands import WrongUsage
+from corepress.config.suggestions import did_you_mean
+
+
+def resolve(reference: str, what: str) -> Any:
+    """Return the object that `package.module:name` stands for; modules of the current directory are found first.
+
+    Raises:
+        WrongUsage: there is no such module or name, or importing the module fails.
+
+    """
+    module_name, colon, name = reference.partition(":")
+    if not (module_name and colon and name):
+        raise WrongUsage(f"{what} {reference!r} must read package.module:name")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:
+        raise WrongUsage(
+            f"{what} {reference!r}: module {module_name!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            hint = did_you_mean(part, dir(found))
+            raise WrongUsage(f"{what} {reference!r}: module {module_name!r} has no {name!r}{hint}")
+        found = getattr(found, part)
+    return found
+
+
+def called(function: Any, reference: str, what: str) -> Any:
+    """Return what a function named on the command line returns when it is called without arguments.
+
+    Raises:
+        WrongUsage: it cannot be called so, or it fails.
+
+    """
+    if not callable(function):
+        raise WrongUsage(f"{what} {reference!r} is a {type(function).__name__}, which cannot be called")
+    try:
+        return function()
+    except Exception as error:
+        raise WrongUsage(f"{what} {reference!r} failed when called: {type(error).__name__}: {error}") from error

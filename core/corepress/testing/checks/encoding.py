@@ -1,0 +1,74 @@
+"""What `encode` returns: the declared kind, of the predicted form, decodable."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import torch
+from torch import nn
+
+from corepress.encoding import Form, SparseForm
+from corepress.testing.subject import ContractSubject, concerns
+
+_KIND_OF = {"sparsity": "sparse", "palette": "palettized", "affine": "affine", "dense": "dense"}
+_TARGETS = ("torch", "iOS16", "iOS18")
+
+
+class EncodingChecks(ContractSubject):
+    """Checks of the encoding itself."""
+
+    @concerns("weight")
+    def test_the_encoding_decodes_to_a_finite_float32_weight(
+        self, config: Mapping[str, Any], make_model: Callable[[], nn.Module]
+    ) -> None:
+        """Decoding gives the weight's shape, in float32."""
+        bench = self.workbench(config, make_model())
+        for name, weight in bench.weights.items():
+            decoded = bench.encode(name).decode()
+            assert tuple(decoded.shape) == weight.shape, f"{name}: shape {tuple(decoded.shape)}, the weight is {weight.shape}"
+            assert decoded.dtype == torch.float32, f"{name} decodes to {decoded.dtype}; encodings decode to float32"
+            assert bool(decoded.isfinite().all()), f"{name} decodes to NaN or infinite values; guard divisions by zero"
+
+    @concerns("weight")
+    def test_the_encoding_is_of_the_declared_kind(
+        self, config: Mapping[str, Any], make_model: Callable[[], nn.Module]
+    ) -> None:
+        """The planner has checked the order of stages by what the descriptor declares."""
+        bench, produces = self.workbench(config, make_model()), self.spec.produces
+        for name in bench.weights:
+            kind = bench.encode(name).kind
+            assert kind == _KIND_OF[produces] or kind not in _KIND_OF.values(), (
+                f"{name}: the descriptor declares produces={produces!r} and encode returned a {kind} encoding; change one"
+            )
+
+    @concerns("weight")
+    def test_the_prediction_is_the_form_of_the_result(
+        self, config: Mapping[str, Any], make_model: Callable[[], nn.Module]
+    ) -> None:
+        """What `predict` promises is what the plan shows and what targets are checked against."""
+        bench = self.workbench(config, make_model())
+        predict = getattr(self.implementation, "predict", lambda *_: None)
+        for name, weight in bench.weights.items():
+            predicted = predict(weight.facts, bench.module_config)
+            found = bench.encode(name).form
+            assert predicted is None or _is_predicted(found, predicted, weight.facts.count), (
+                f"{name}: predict said {predicted}, encode gave {found}; return None where the values decide"
+            )
+
+    @concerns("weight")
+    def test_bytes_are_those_of_the_form(self, config: Mapping[str, Any], make_model: Callable[[], nn.Module]) -> None:
+        """The size before and after the work follows from one formula."""
+        bench = self.workbench(config, make_model())
+        for name in bench.weights:
+            encoding = bench.encode(name)
+            for target in _TARGETS:
+                stored, by_form = encoding.nbytes(target), encoding.form.nbytes(encoding.count, target)
+                assert stored == by_form, f"{name} on {target}: nbytes is {stored}, its form says {by_form}"
+
+
+def _is_predicted(found: Form, predicted: Form, count: int) -> bool:
+    if isinstance(found, SparseForm) and isinstance(predicted, SparseForm):
+        # A fraction of a few weights is never met exactly: one element more or less is as good as it gets.
+        within_one = abs(found.sparsity - predicted.sparsity) * count <= 1 + 1e-6
+        return within_one and attrs.evolve(found, sparsity=predicted.sparsity) == predicted
+    return found == predicted

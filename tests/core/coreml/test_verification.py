@@ -1,0 +1,187 @@
+import numpy as np
+import pytest
+import torch
+from tests.networks.images import SmallConvNet
+
+from corepress.coreml import convert, verify
+from corepress.coreml.program import blocks, load_program, write_program
+from corepress.encoding import Dense, Sparse
+from corepress.errors import ExportError, VerificationError
+
+IMAGE = torch.zeros(1, 3, 8, 8)
+SHAPE = (8, 3, 3, 3)
+
+
+@pytest.fixture
+def tampered():
+    """Return a package with one stored value changed."""
+
+    def change(mlmodel, op_type, parameter, edit):
+        program = load_program(mlmodel)
+        for block in blocks(program):
+            for op in block.operations:
+                if op.op_type == op_type:
+                    edit(op.inputs[parameter].val)
+        return write_program(program, mlmodel, {}, skip_model_load=True)
+
+    return change
+
+
+def stock(model):
+    import coremltools as ct
+
+    traced = torch.jit.trace(model.eval(), IMAGE)
+    inputs = [ct.TensorType(shape=IMAGE.shape)]
+    return ct.convert(traced, inputs=inputs, minimum_deployment_target=ct.target.iOS18, skip_model_load=True)
+
+
+def test_the_outcome_lists_every_weight(encodings, compress):
+    model = compress(
+        SmallConvNet(),
+        {"second.weight": encodings.palette((8, 4, 3, 3), 4), "unused.weight": encodings.palette((8, 8), 2)},
+    )
+    outcome = verify(convert(model, IMAGE), model)
+    folded = {
+        "stored_as": "dense",
+        "nbytes": 432,
+        "equal": False,
+        "result": "rescaled: the converter folded a constant into it",
+    }
+    assert outcome.as_dict() == {
+        "first.weight": folded,
+        "second.weight": {"stored_as": "4-bit palette", "nbytes": 176, "equal": True, "result": "equal"},
+        "fc.weight": {"stored_as": "dense", "nbytes": 160, "equal": True, "result": "equal"},
+        "unused.weight": {"stored_as": "", "nbytes": 0, "equal": False, "result": "not used by the program"},
+    }
+    assert str(outcome).splitlines()[3] == "second.weight  4-bit palette    176  equal"
+
+
+def test_a_saved_package_is_verified_from_its_path(encodings, compress, tmp_path):
+    model = compress(SmallConvNet(), {"first.weight": encodings.palette(SHAPE, 4)})
+    convert(model, IMAGE).save(str(tmp_path / "net.mlpackage"))
+    assert verify(tmp_path / "net.mlpackage", model).as_dict()["first.weight"]["equal"] is True
+
+
+def test_one_changed_look_up_table_entry_is_found(encodings, compress, tampered):
+    model = compress(SmallConvNet(), {"first.weight": encodings.palette(SHAPE, 4)})
+    package = tampered(convert(model, IMAGE), "constexpr_lut_to_dense", "lut", lambda lut: lut.put(3, lut.flat[3] * 2))
+    with pytest.raises(VerificationError, match=r"^first\.weight: \d+ of 216 values differ, the first at index \(0, "):
+        verify(package, model)
+
+
+def test_one_changed_index_is_found(encodings, compress, tampered):
+    model = compress(SmallConvNet(), {"first.weight": encodings.palette(SHAPE, 4)})
+    lut = model.first.weight.detach().half()
+
+    def edit(indices):
+        indices[7, 2, 1, 0] ^= 1
+
+    package = tampered(convert(model, IMAGE), "constexpr_lut_to_dense", "indices", edit)
+    with pytest.raises(VerificationError) as caught:
+        verify(package, model)
+    expected = lut[7, 2, 1, 0].float().item()
+    assert str(caught.value).startswith("first.weight: 1 of 216 values differ, the first at index (7, 2, 1, 0): ")
+    assert str(caught.value).endswith(f" in the package, {expected!r} in the model (fp16)")
+
+
+def test_one_moved_mask_bit_is_found(encodings, compress, tampered):
+    sparse = Sparse(encodings.mask(*SHAPE), Dense(encodings.normal(*SHAPE)))
+    model = compress(SmallConvNet(), {"first.weight": sparse})
+
+    def edit(mask):
+        kept, pruned = np.flatnonzero(mask)[0], np.flatnonzero(mask == 0)[0]
+        mask.flat[kept], mask.flat[pruned] = 0, 1
+
+    package = tampered(convert(model, IMAGE), "constexpr_sparse_to_dense", "mask", edit)
+    with pytest.raises(VerificationError, match=r"^first\.weight: \d+ of 216 values differ"):
+        verify(package, model)
+
+
+def test_one_changed_scale_is_found(encodings, compress, tampered):
+    model = compress(SmallConvNet(), {"first.weight": encodings.affine(SHAPE, 8, (8, 1, 1, 1))})
+
+    def edit(scale):
+        scale[5] = np.nextafter(scale[5], np.float16(1))
+
+    package = tampered(convert(model, IMAGE), "constexpr_blockwise_shift_scale", "scale", edit)
+    with pytest.raises(VerificationError, match=r"^first\.weight: \d+ of 216 values differ, the first at index \(5, "):
+        verify(package, model)
+
+
+def test_a_changed_dense_weight_is_found():
+    model = SmallConvNet()
+    package = convert(model, IMAGE)
+    with torch.no_grad():
+        model.fc.weight[2, 3] = 7
+    with pytest.raises(VerificationError, match=r"^fc\.weight: 1 of 80 values differ, .* 7\.0 in the model \(fp16\)$"):
+        verify(package, model)
+
+
+def test_a_compressed_weight_that_is_dense_in_the_package_is_refused(encodings, compress):
+    model = SmallConvNet()
+    package = convert(model, IMAGE)
+    compress(model, {"fc.weight": encodings.palette((10, 8), 4)})
+    with pytest.raises(VerificationError) as caught:
+        verify(package, model)
+    assert str(caught.value) == "fc.weight: 4-bit palette in the model, dense in the package"
+
+
+def test_a_compressed_weight_that_is_missing_is_refused(encodings, compress):
+    model = SmallConvNet()
+    package = convert(model, IMAGE)
+    compress(model, {"unused.weight": encodings.palette((8, 8), 4)})
+    with pytest.raises(VerificationError) as caught:
+        verify(package, model)
+    assert str(caught.value) == "unused.weight: 4-bit palette in the model, missing from the package"
+
+
+def test_another_kind_of_compression_is_refused(encodings, compress):
+    model = compress(SmallConvNet(), {"fc.weight": encodings.palette((10, 8), 4)})
+    package = convert(model, IMAGE)
+    compress(model, {"fc.weight": encodings.affine((10, 8), 8, (10, 1))})
+    with pytest.raises(VerificationError) as caught:
+        verify(package, model)
+    assert str(caught.value) == "fc.weight: int8 in the model, 4-bit palette in the package"
+
+
+def test_an_operation_that_is_recorded_but_gone_is_refused(encodings, compress):
+    model = compress(SmallConvNet(), {"fc.weight": encodings.palette((10, 8), 4)})
+    package = convert(model, IMAGE)
+    package.user_defined_metadata["com.corepress.weights"] = '{"fc.weight": "elsewhere"}'
+    with pytest.raises(VerificationError) as caught:
+        verify(package, model)
+    assert str(caught.value) == "fc.weight: missing from the package, which recorded it as 'elsewhere'"
+
+
+def test_packages_of_the_stock_converter_are_verified(encodings, compress):
+    wanted = {
+        "first.weight": encodings.affine(SHAPE, 8, (8, 1, 1, 1)),
+        "fc.weight": encodings.palette((10, 8), 4, lut_bits=8),
+    }
+    model = compress(SmallConvNet(), wanted)
+    outcome = verify(stock(model), model).as_dict()
+    assert outcome["first.weight"]["equal"] is True
+    assert outcome["fc.weight"]["equal"] is True
+
+
+def test_kept_values_that_the_stock_converter_drops_are_found(encodings, compress):
+    sparse = Sparse(encodings.mask(*SHAPE), Dense(encodings.normal(*SHAPE) * 1e-3))
+    model = compress(SmallConvNet(), {"first.weight": sparse})
+    with pytest.raises(VerificationError, match=r"^first\.weight: .*: 0\.0 in the package"):
+        verify(stock(model), model)
+    assert verify(convert(model, IMAGE), model).as_dict()["first.weight"]["equal"] is True
+
+
+def test_a_package_whose_tables_replace_tiny_scales_is_accepted(encodings, compress):
+    model = compress(SmallConvNet(), {"fc.weight": encodings.affine((10, 8), 8, (10, 1), size=1e-6)})
+    row = verify(convert(model, IMAGE), model).as_dict()["fc.weight"]
+    assert (row["stored_as"], row["equal"]) == ("8-bit palette, per-channel scale", True)
+
+
+def test_what_is_no_package_is_refused(tmp_path):
+    with pytest.raises(ExportError) as caught:
+        verify(tmp_path, SmallConvNet())
+    assert str(caught.value) == f"{tmp_path} is not an .mlpackage; give the folder that MLModel.save has written"
+    with pytest.raises(ExportError) as caught:
+        verify(SmallConvNet(), SmallConvNet())
+    assert str(caught.value) == "expected an MLModel or the path of an .mlpackage, not SmallConvNet"
