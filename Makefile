@@ -33,7 +33,7 @@ format: $(VENV)/.with-dev  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.with-test  ## time, memory, error and bytes beside coremltools
+bench: $(VENV)/.with-bench  ## time, memory, error and bytes beside coremltools
 	$(BIN)/python -m tests.benchmarks
 
 wheel: $(VENV)/.with-test  ## build the distribution into dist/

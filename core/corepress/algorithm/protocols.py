@@ -34,6 +34,7 @@ class WeightAlgorithm(Protocol):
 
         Raises:
             Unsupported: the weight cannot be compressed as configured.
+
         """
         return None
 

@@ -40,7 +40,7 @@ class Simulator(nn.Module):
         self.step_count += 1
 
     def refresh(self, weight: Tensor) -> None:
-        """Bring buffers up to date with the current weight; called without gradients, at the start and after each step."""
+        """Bring buffers up to date with the current weight; called without gradients, at first and after each step."""
 
     def encode(self, weight: Tensor) -> WeightEncoding:
         """Return the encoding of the trained weight, whose decoded value is what `forward` shows."""
@@ -62,7 +62,7 @@ class KeepZeros(Simulator):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight with its old zeros."""
-        return weight * self.mask
+        return weight.where(self.mask, 0.0)
 
     def encode(self, weight: Tensor) -> WeightEncoding:
         """Return the weight as sparse as it was."""

@@ -11,12 +11,18 @@ from corepress.algorithm.view import WeightFacts
 
 
 class Collector(abc.ABC):
-    """Accumulates one statistic of one weight while calibration data runs through the model."""
+    """Accumulates one statistic of one weight while calibration data runs through the model.
 
-    def observe_input(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        """See the positional inputs of the module that owns the weight, once for every forward call."""
+    Override what the statistic needs; gradients are not recorded while it observes.
+    """
 
-    def observe_gradient(self, gradient: Tensor) -> None:
+    def observe_input(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:  # noqa: B027  (optional)
+        """See the inputs of the module that owns the weight, once for every forward call.
+
+        `inputs` are the positional arguments, or the values of the keyword arguments where there are none.
+        """
+
+    def observe_gradient(self, gradient: Tensor) -> None:  # noqa: B027  (optional)
         """See the gradient of the loss with respect to the weight, once for every batch."""
 
     @abc.abstractmethod

@@ -35,7 +35,6 @@ class Calibrated(Protocol):
         ...
 
 
-
 def collect(
     model: nn.Module,
     weights: Sequence[Calibrated],
@@ -47,12 +46,13 @@ def collect(
 
     `data` yields batches: a tensor, a tuple or list of positional inputs, or a dict of keyword inputs. With `loss_fn`,
     each batch goes to `loss_fn(model, batch)` instead. The model runs in evaluation mode and is left as it was: mode,
-    gradients and `requires_grad` included.
+    gradients, `requires_grad` and buffers included.
 
     Raises:
-        PlanError: a statistic needs a loss and `loss_fn` is missing, or the data is empty.
+        PlanError: a statistic needs a loss and `loss_fn` is missing or returns none, or the data is empty.
+
     """
-    asked = {w.name: {spec: spec.collector(w.facts) for spec in set(requests.get(w.name, ()))} for w in weights}
+    asked = {w.name: {spec: spec.collector(w.facts) for spec in requests.get(w.name, ())} for w in weights}
     backward = any(spec.needs == "loss" for specs in asked.values() for spec in specs)
     if backward and loss_fn is None:
         raise PlanError("a statistic needs gradients of a loss; pass loss_fn=lambda model, batch: ...")
@@ -60,32 +60,34 @@ def collect(
     with _left_as_it_was(model, weights if backward else ()), _listening(weights, asked):
         for batch in data:
             batches += 1
+            with torch.set_grad_enabled(backward):
+                result = _forward(model, batch) if loss_fn is None else loss_fn(model, batch)
             if backward:
-                assert loss_fn is not None
-                _backward(model, weights, asked, loss_fn(model, batch))
-            else:
-                with torch.no_grad():
-                    _forward(model, batch)
+                _backward(model, weights, asked, result)
     if not batches:
-        raise PlanError("the calibration data is empty; pass an iterable of batches that yields at least one")
+        raise PlanError(
+            "the calibration data is empty; pass an iterable of at least one batch "
+            "(a list or a DataLoader: a generator is used up by the first stage that reads it)"
+        )
     return {name: {spec.name: found.result() for spec, found in specs.items()} for name, specs in asked.items()}
 
 
-def _forward(model: nn.Module, batch: Any) -> None:
+def _forward(model: nn.Module, batch: Any) -> Any:
     if isinstance(batch, Mapping):
-        model(**batch)
-    elif isinstance(batch, tuple | list):
-        model(*batch)
-    else:
-        model(batch)
+        return model(**batch)
+    if isinstance(batch, tuple | list):
+        return model(*batch)
+    return model(batch)
 
 
 def _backward(
     model: nn.Module,
     weights: Sequence[Calibrated],
     asked: Mapping[str, Mapping[StatisticSpec, Collector]],
-    loss: Tensor,
+    loss: Any,
 ) -> None:
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
+        raise PlanError(f"loss_fn must return a tensor of one value that depends on the model's weights, not {loss!r}")
     model.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     for weight in weights:
@@ -96,13 +98,13 @@ def _backward(
 
 
 @contextmanager
-def _listening(
-    weights: Sequence[Calibrated], asked: Mapping[str, Mapping[StatisticSpec, Collector]]
-) -> Iterator[None]:
+def _listening(weights: Sequence[Calibrated], asked: Mapping[str, Mapping[StatisticSpec, Collector]]) -> Iterator[None]:
     handles = []
     for weight in weights:
         for collector in (c for spec, c in asked[weight.name].items() if spec.needs == "inputs"):
-            handles += [module.register_forward_pre_hook(collector.observe_input) for module in weight.modules]
+            handles += [
+                module.register_forward_pre_hook(_observer(collector), with_kwargs=True) for module in weight.modules
+            ]
     try:
         yield
     finally:
@@ -110,10 +112,19 @@ def _listening(
             handle.remove()
 
 
+def _observer(collector: Collector) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+    def observe(module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+        with torch.no_grad():
+            collector.observe_input(module, inputs or tuple(keywords.values()))
+
+    return observe
+
+
 @contextmanager
 def _left_as_it_was(model: nn.Module, differentiated: Sequence[Calibrated]) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     gradients = [(p, p.grad, p.requires_grad) for p in model.parameters()]
+    buffers = [(m, name, b, b.clone()) for m in model.modules() for name, b in m.named_buffers(recurse=False)]
     model.eval()
     for weight in differentiated:
         weight.parameter.requires_grad_(True)
@@ -125,3 +136,6 @@ def _left_as_it_was(model: nn.Module, differentiated: Sequence[Calibrated]) -> I
         for parameter, gradient, requires in gradients:
             parameter.requires_grad_(requires)
             parameter.grad = gradient
+        with torch.no_grad():
+            for module, name, buffer, content in buffers:
+                setattr(module, name, buffer.copy_(content))

@@ -11,15 +11,15 @@ from torch import nn
 from corepress.algorithm import Simulator
 from corepress.coreml import provenance
 from corepress.coreml._coremltools import ct, undisturbed
-from corepress.coreml.deployment import DeploymentTarget
 from corepress.coreml.markers import Marked, marked_copy
 from corepress.coreml.place import place
 from corepress.coreml.program import load_program, write_program
-from corepress.coreml.support import check
 from corepress.coreml.trace import as_arguments, input_types, output_types, trace, traced_parameters
 from corepress.encoding import Dense
 from corepress.errors import ExportError
 from corepress.targets import torch_weights
+from corepress.targets.deployment import DeploymentTarget
+from corepress.targets.support import check
 
 # It would transpose a marker's data, and the encoding could no longer take its place.
 _PASS_THAT_MOVES_MARKERS = "common::merge_affine_dequantize_with_consecutive_ops"

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from corepress.coreml import support
-from corepress.coreml.deployment import DeploymentTarget
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
 from corepress.encoding.affine import spread
 from corepress.errors import ExportError
+from corepress.targets.deployment import DeploymentTarget
 
 Rounding = Callable[[Tensor], Tensor]
 _SMALLEST_NORMAL_EXPONENT = -13  # of float16, in the convention of frexp

@@ -5,12 +5,12 @@ from typing import Any
 import attrs
 import torch
 
-from corepress.coreml.deployment import DeploymentTarget
 from corepress.coreml.program import load_program, open_model
 from corepress.coreml.provenance import provenance_of
 from corepress.coreml.read import PackageWeight, program_weights
 from corepress.coreml.table import table
 from corepress.errors import ExportError
+from corepress.targets.deployment import DeploymentTarget
 
 
 @attrs.frozen

@@ -3,11 +3,11 @@
 from typing import Any, Protocol, runtime_checkable
 
 from corepress.coreml import lower_ios16, lower_ios18
-from corepress.coreml.deployment import DeploymentTarget
 from corepress.coreml.exact import exact_storage, rounding_to
 from corepress.coreml.ops import OpBuilder, Var
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
 from corepress.errors import ExportError
+from corepress.targets.deployment import DeploymentTarget
 
 
 @runtime_checkable

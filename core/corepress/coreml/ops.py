@@ -8,7 +8,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from corepress.coreml._coremltools import mb, types
-from corepress.coreml.deployment import DeploymentTarget
+from corepress.targets.deployment import DeploymentTarget
 
 Var: TypeAlias = Any
 """A value of a MIL program."""

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from corepress.coreml._coremltools import types
-from corepress.coreml.deployment import DeploymentTarget
 from corepress.coreml.lowering import lower
 from corepress.coreml.markers import Marked, marked_weight
 from corepress.coreml.ops import OpBuilder
 from corepress.coreml.program import blocks
+from corepress.targets.deployment import DeploymentTarget
 
 
 def place(program: Any, codes: Mapping[int, Marked], target: DeploymentTarget) -> dict[str, str]:

@@ -78,7 +78,7 @@ def trace(model: nn.Module, arguments: tuple[Tensor, ...], names: Sequence[str |
     model.register_forward_hook(flatten)
     by_name = {name: value for value, name in zip(arguments, names, strict=True) if name is not None}
     inputs = {"example_kwarg_inputs": by_name} if by_name else {"example_inputs": arguments}
-    with _plain_attention(), torch.no_grad(), warnings.catch_warnings():
+    with _plain_attention(), torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run = {"check_trace": False, "strict": False}
         return torch.jit.trace(model, **inputs, **run), output_names  # type: ignore[no-untyped-call]

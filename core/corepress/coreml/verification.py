@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from corepress.coreml.chain import rounding_of
-from corepress.coreml.deployment import DeploymentTarget
 from corepress.coreml.exact import exact_storage
 from corepress.coreml.match import PackageWeights
 from corepress.coreml.program import load_program, open_model
@@ -17,6 +16,7 @@ from corepress.coreml.table import table
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
 from corepress.errors import ExportError, VerificationError
 from corepress.targets import torch_weights
+from corepress.targets.deployment import DeploymentTarget
 
 EQUAL = "equal"
 RESCALED = "rescaled: the converter folded a constant into it"

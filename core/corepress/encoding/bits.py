@@ -30,7 +30,9 @@ def pack_bits(values: npt.ArrayLike, n_bits: int) -> npt.NDArray[np.uint8]:
 def unpack_bits(packed: npt.NDArray[np.uint8], n_bits: int, count: int, *, signed: bool = False) -> npt.NDArray[Any]:
     """Unpack `count` integers of `n_bits` bits; the inverse of `pack_bits`. Raises ValueError for too few bytes."""
     if packed.size < packed_nbytes(count, n_bits):
-        raise ValueError(f"{count} integers of {n_bits} bits need {packed_nbytes(count, n_bits)} bytes, not {packed.size}")
+        raise ValueError(
+            f"{count} integers of {n_bits} bits need {packed_nbytes(count, n_bits)} bytes, not {packed.size}"
+        )
     bits = np.unpackbits(packed, bitorder="little", count=count * n_bits).reshape(count, n_bits)
     values = np.packbits(bits, axis=1, bitorder="little")[:, 0]
     if not signed:

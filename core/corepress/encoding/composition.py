@@ -169,7 +169,9 @@ def _check_palette_over_integers(integers: AffineForm, palette: PaletteForm) -> 
     if palette.scales:
         raise CompositionError("integers take a palette without a scale of its own; turn enable_per_channel_scale off")
     if palette.cluster_dim > 1 and integers.scales > 1:
-        raise CompositionError("a palette of vectors needs integers of one scale; quantize per_tensor, or use cluster_dim 1")
+        raise CompositionError(
+            "a palette of vectors needs integers of one scale; quantize per_tensor, or use cluster_dim 1"
+        )
 
 
 _VECTORS_AND_ZEROS = "a palette of vectors cannot hold single zeros; use cluster_dim 1"

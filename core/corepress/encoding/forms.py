@@ -66,9 +66,9 @@ class SparseForm(Form):
 
 @attrs.frozen
 class AffineForm(Form):
-    """Integers of `n_bits` bits with `scales` scales (for the tensor, channels or blocks) and as many zero points, if any.
+    """Integers of `n_bits` bits with `scales` scales (for tensor, channels or blocks) and as many zero points, if any.
 
-    `grid` is the number of scales along each axis where it is known; it sharpens predictions and is no part of equality.
+    `grid` is the number of scales along each axis where it is known; it is no part of equality.
     """
 
     n_bits: int
@@ -91,9 +91,9 @@ class AffineForm(Form):
 
 @attrs.frozen
 class PaletteForm(Form):
-    """Indices of `n_bits` bits into `groups` look-up tables of vectors of `cluster_dim` values, with per-channel `scales`.
+    """Indices of `n_bits` bits into `groups` tables of vectors of `cluster_dim` values, with `scales` per-channel scales.
 
-    `grid` is the number of tables along each axis where it is known; it sharpens predictions and is no part of equality.
+    `grid` is the number of tables along each axis where it is known; it is no part of equality.
     """
 
     n_bits: int

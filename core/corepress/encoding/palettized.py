@@ -37,7 +37,9 @@ class Palettized(WeightEncoding):
         if self.cluster_dim > 1 and self.vector_axis is None:
             raise ValueError(f"vectors of {self.cluster_dim} values need a vector_axis")
         if self.indices.dtype is not torch.uint8 or (self.indices.numel() and int(self.indices.max()) >= 2**self.bits):
-            raise ValueError(f"indices must be uint8 below {2**self.bits}, the number of entries of a {self.bits}-bit LUT")
+            raise ValueError(
+                f"indices must be uint8 below {2**self.bits}, the number of entries of a {self.bits}-bit LUT"
+            )
         if self.scale is not None and (
             self.scale.ndim != rank or any(n not in (1, d) for n, d in zip(self.scale.shape, self.shape, strict=True))
         ):
@@ -102,7 +104,9 @@ class Palettized(WeightEncoding):
 
     def canonical(self) -> Self:
         """Return the encoding whose indices name the first of equal entries, without an axis for vectors of one."""
-        palette = attrs.evolve(self, lut=self.lut.canonical(), vector_axis=self.vector_axis if self.cluster_dim > 1 else None)
+        palette = attrs.evolve(
+            self, lut=self.lut.canonical(), vector_axis=self.vector_axis if self.cluster_dim > 1 else None
+        )
         tables = palette.lut.decode().reshape(-1, 2**self.bits, self.cluster_dim)
         if not has_equal_entries(tables):
             return palette

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from corepress.config import Document, Problem, raise_problems
-from corepress.coreml.deployment import DeploymentTarget
 from corepress.errors import PlanError, StateError
 from corepress.pipeline import recipe, training
 from corepress.pipeline.planner import Blueprint, draw_up
@@ -20,6 +19,7 @@ from corepress.pipeline.run import Run, StageRun, watched
 from corepress.pipeline.stage import BoundStage, Stage, bind
 from corepress.plugin import registry
 from corepress.targets import Target, TorchTarget, Weight
+from corepress.targets.deployment import DeploymentTarget
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
 

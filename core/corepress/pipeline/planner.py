@@ -8,8 +8,6 @@ import torch
 
 from corepress.algorithm import Simulator, Unsupported
 from corepress.config import Match, resolve
-from corepress.coreml.deployment import DeploymentTarget
-from corepress.coreml.support import check as check_target
 from corepress.encoding import (
     AffineForm,
     CompositionError,
@@ -23,6 +21,8 @@ from corepress.errors import ConfigError, ExportError, PlanError, StateError, We
 from corepress.pipeline.report import Plan, Row
 from corepress.pipeline.stage import BoundStage
 from corepress.targets import Target, Weight
+from corepress.targets.deployment import DeploymentTarget
+from corepress.targets.support import check as check_target
 
 PACKAGE = "iOS18"
 

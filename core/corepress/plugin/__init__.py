@@ -1,6 +1,7 @@
 """Who can do it: the hooks of a plugin, the descriptors it returns, and the registry that finds them.
 
-A plugin is a small module that an entry point of the group `corepress.plugins` names; it marks functions with `hookimpl`.
+A plugin is a small module that an entry point of the group `corepress.plugins` names. It marks its functions with
+`hookimpl`.
 """
 
 from corepress.plugin.hookspecs import hookimpl

@@ -3,13 +3,14 @@
 import os
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 import attrs
 import pluggy
 
+from corepress.config.suggestions import did_you_mean, listed
 from corepress.errors import PluginError
 from corepress.plugin import hookspecs
 from corepress.plugin.records import PluginRecord, PluginWarning
@@ -18,6 +19,7 @@ from corepress.plugin.spec import API_VERSION, AlgorithmSpec, ModuleKind
 GROUP = "corepress.plugins"
 BLOCK_VARIABLE = "COREPRESS_BLOCK_PLUGINS"
 ALLOW_VARIABLE = "COREPRESS_PLUGINS"
+WRAPPABLE = ("run_stage",)
 
 T = TypeVar("T")
 
@@ -108,11 +110,11 @@ def _load_one(candidate: Candidate, manager: pluggy.PluginManager, strict: bool)
     try:
         plugin = candidate.load()
         manager.register(plugin, name=identity)
-        hooks = _known_hooks(plugin, manager)
-        algorithms = tuple(_returned(plugin, "register_algorithms", AlgorithmSpec))
-        kinds = tuple(_returned(plugin, "register_module_kinds", ModuleKind))
-        _check_versions(algorithms)
-    except Exception as error:
+        implementations = _implementations(plugin, manager)
+        algorithms = _returned(implementations, "register_algorithms", AlgorithmSpec)
+        kinds = _returned(implementations, "register_module_kinds", ModuleKind)
+        _check_algorithms(algorithms)
+    except (Exception, SystemExit) as error:
         if plugin is not None and manager.is_registered(plugin):
             manager.unregister(plugin)
         reason = f"{type(error).__name__}: {error}" if not isinstance(error, PluginError) else str(error)
@@ -126,32 +128,46 @@ def _load_one(candidate: Candidate, manager: pluggy.PluginManager, strict: bool)
         )
         return Loaded(candidate.record("failed", error=reason, traceback=traceback.format_exc()))
     names = tuple(spec.name for spec in algorithms)
+    hooks = tuple(sorted(implementations))
     return Loaded(candidate.record("active", hooks=hooks, algorithms=names), algorithms, kinds)
 
 
-def _known_hooks(plugin: Any, manager: pluggy.PluginManager) -> tuple[str, ...]:
-    callers = manager.get_hookcallers(plugin) or []
-    for caller in callers:
+def _implementations(plugin: Any, manager: pluggy.PluginManager) -> dict[str, pluggy.HookImpl]:
+    """Return the plugin's implementation of each hook, all of them hooks that corepress knows and calls so."""
+    found = {}
+    for caller in manager.get_hookcallers(plugin) or []:
         if not caller.has_spec():
-            from corepress.config.suggestions import did_you_mean
-
             known = [name for name in vars(hookspecs) if name.startswith(("register_", "on_", "run_"))]
             raise PluginError(f"unknown hook {caller.name!r}{did_you_mean(caller.name, known)}")
-    return tuple(sorted(caller.name for caller in callers))
+        found[caller.name] = next(impl for impl in caller.get_hookimpls() if impl.plugin is plugin)
+    if not found:
+        raise PluginError("it implements no hook; mark its functions with corepress.plugin.hookimpl")
+    for name, implementation in found.items():
+        if (implementation.wrapper or implementation.hookwrapper) and name not in WRAPPABLE:
+            raise PluginError(f"hook {name!r} cannot be wrapped; only {listed(WRAPPABLE)} can")
+    return found
 
 
-def _returned(plugin: Any, hook: str, kind: type[T]) -> Iterable[T]:
-    implementation = getattr(plugin, hook, None)
-    for item in implementation() if implementation else ():
+def _returned(implementations: Mapping[str, pluggy.HookImpl], hook: str, kind: type[T]) -> tuple[T, ...]:
+    if hook not in implementations:
+        return ()
+    returned = implementations[hook].function()
+    if not isinstance(returned, Iterable):
+        raise PluginError(f"{hook} must return a list of {kind.__name__} objects, not {returned!r}")
+    items = tuple(returned)
+    for item in items:
         if not isinstance(item, kind):
             raise PluginError(f"{hook} must return {kind.__name__} objects, not {item!r}")
-        yield item
+    return items
 
 
-def _check_versions(algorithms: Iterable[AlgorithmSpec]) -> None:
+def _check_algorithms(algorithms: Sequence[AlgorithmSpec]) -> None:
     for spec in algorithms:
         if spec.api > API_VERSION:
             raise PluginError(
                 f"algorithm {spec.name!r} is written for version {spec.api} of the author API, "
                 f"this corepress offers {API_VERSION}; upgrade corepress"
             )
+    names = [spec.name for spec in algorithms]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise PluginError(f"it offers {listed(twice)} more than once")

@@ -24,7 +24,6 @@ class _CoreStages:
         return stage.execute(run)
 
 
-
 class Registry:
     """The plugins of this process.
 
@@ -33,6 +32,7 @@ class Registry:
         allow: load only these (plugin, distribution, or `distribution/name`); by default `COREPRESS_PLUGINS`.
         block: never load these; by default `COREPRESS_BLOCK_PLUGINS`.
         strict: raise `PluginError` for a plugin that fails, instead of recording it.
+
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Registry:
 
         Raises:
             UnknownAlgorithmError: nobody offers it, or more than one does.
+
         """
         distribution, _, bare = name.rpartition("/")
         found = [
@@ -97,7 +98,8 @@ class Registry:
 
     def notify(self, hook: str, **arguments: Any) -> None:
         """Tell every observer, one by one; an observer that raises is logged and disturbs nobody."""
-        for observer in getattr(self._manager.hook, hook).get_hookimpls():
+        # pluggy keeps implementations in reverse: what is to be called first is last.
+        for observer in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
             try:
                 observer.function(*(arguments[name] for name in observer.argnames))
             except Exception:
@@ -117,7 +119,6 @@ def registry() -> Registry:
 @contextmanager
 def using_registry(temporary: Registry) -> Iterator[Registry]:
     """Use another registry inside a `with` block, for example an isolated one in a test."""
-    registry()
     _current.append(temporary)
     try:
         yield temporary

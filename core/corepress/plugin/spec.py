@@ -22,7 +22,9 @@ def _names(value: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def _within(allowed: tuple[str, ...]) -> Any:
-    return attrs.validators.deep_iterable(attrs.validators.in_(allowed))
+    return attrs.validators.and_(
+        attrs.validators.min_len(1), attrs.validators.deep_iterable(attrs.validators.in_(allowed))
+    )
 
 
 def _dotted(_: object, attribute: Any, value: str) -> None:
@@ -44,6 +46,7 @@ class AlgorithmSpec:
         produces: `sparsity`, `palette`, `affine`, or `dense` when it only changes values.
         targets: where it works: `torch`, `coreml`.
         api: the version of the author API that it was written for.
+
     """
 
     name: str = attrs.field(validator=[attrs.validators.instance_of(str), attrs.validators.matches_re(r"[a-z][\w-]*")])
@@ -90,6 +93,7 @@ class ModuleKind:
         kind: the name that algorithms see, such as `linear`, `conv2d` or `embedding`.
         weights: its compressible parameters; those that an instance lacks are passed over.
         owns: names of submodules that belong to it, so that a rule for the module reaches their weights too.
+
     """
 
     module: str

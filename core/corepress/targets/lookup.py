@@ -30,20 +30,26 @@ def _vectors(weight: Tensor, axis: int | None, dim: int) -> Tensor:
     if axis is None:
         return weight[..., None]
     length = weight.shape[axis] // dim
-    return weight.unflatten(axis, (length, dim)).movedim(axis + 1, -1)
+    vectors = weight.reshape(*weight.shape[:axis], length, dim, *weight.shape[axis + 1 :])
+    return vectors.movedim(axis + 1, -1)
 
 
 def _scalars(values: Tensor, tables: Tensor) -> Tensor:
     ordered, position = tables.sort(dim=1, stable=True)
-    between = ordered[:, :-1] + (ordered[:, 1:] - ordered[:, :-1]) / 2
+    lower, upper = ordered[:, :-1], ordered[:, 1:]
+    between = ((lower.to(torch.float64) + upper) / 2).to(torch.float32)
+    # Between adjacent floats there is none: the midpoint was rounded to one of them, and must not be the upper.
+    between = between.where(between < upper, lower)
     ranks = torch.searchsorted(between.contiguous(), values.contiguous())
     return position.gather(1, ranks).to(torch.uint8)
 
 
 def _nearest_vectors(points: Tensor, tables: Tensor, at_once: int = 1 << 22) -> Tensor:
     rows = max(1, at_once // (tables.shape[0] * tables.shape[1]))
+    # Squares of float32 differences would underflow for tiny weights.
+    entries = tables.to(torch.float64)
     parts = [
-        torch.cdist(part, tables, compute_mode="donot_use_mm_for_euclid_dist").argmin(dim=2).to(torch.uint8)
-        for part in points.split(rows, dim=1)
+        torch.cdist(part.to(torch.float64), entries, compute_mode="donot_use_mm_for_euclid_dist").argmin(dim=2)
+        for part in torch.split(points, rows, dim=1)
     ]
-    return torch.cat(parts, dim=1)
+    return torch.cat(parts, dim=1).to(torch.uint8)

@@ -1,13 +1,14 @@
 """The metadata buffers of compressed torch modules: the protocol that Core ML's converter reads.
 
 Buffers are called `_COREML_/<parameter>/<field>` and live on the module that owns the parameter. Together with the
-parameter's values they hold the whole encoding: `read` gives back exactly what `write` was given.
+parameter's values they hold the whole encoding: `read` gives back what `write` was given, in its canonical form.
 """
 
 import torch
 from torch import Tensor, nn
 
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
+from corepress.encoding.affine import spread
 from corepress.errors import StateError
 from corepress.targets.lookup import nearest_entries
 
@@ -44,7 +45,11 @@ def clear_all(module: nn.Module) -> None:
 
 
 def write(module: nn.Module, parameter: str, encoding: WeightEncoding, dtype: torch.dtype) -> None:
-    """Register the buffers of an encoding, replacing what was there; float fields take the weight's `dtype` where it holds them."""
+    """Register the buffers of an encoding, replacing what was there.
+
+    Tables and per-channel scales take the weight's `dtype` where it holds them exactly.
+    """
+    encoding = encoding.canonical()
     clear(module, parameter)
     fields = _fields(encoding, dtype)
     if fields is None:
@@ -106,6 +111,7 @@ def read(module: nn.Module, parameter: str, values: Tensor, name: str) -> Weight
 
     Raises:
         StateError: the values are no longer those that the buffers describe, because they were changed afterwards.
+
     """
     opaque = getattr(module, _OPAQUE, {}).get(parameter)
     if opaque is not None:
@@ -151,8 +157,6 @@ def _palettized(fields: dict[str, Tensor], weight: Tensor) -> Palettized:
 
 
 def _affine(fields: dict[str, Tensor], values: Tensor) -> Affine:
-    from corepress.encoding.affine import spread
-
     shape = tuple(values.shape)
     scale = fields["quantization_scale"].to(torch.float32)
     steps = values / spread(scale.where(scale != 0, 1.0), shape)

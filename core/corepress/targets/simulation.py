@@ -28,9 +28,7 @@ def attach(weight: TorchWeight, simulator: Simulator) -> None:
 def simulators(weight: TorchWeight, owner: str | None = None) -> list[Simulator]:
     """Return the simulators on a weight, of one owner or of all, in the order in which they are applied."""
     return [
-        member
-        for member in _chain(weight.places[0])
-        if isinstance(member, Simulator) and owner in (None, member.owner)
+        member for member in _chain(weight.places[0]) if isinstance(member, Simulator) and owner in (None, member.owner)
     ]
 
 
@@ -94,7 +92,7 @@ def _give_own_class(module: nn.Module) -> None:
 
 
 def _distinct(weight: TorchWeight) -> list[Place]:
-    return list({id(place.module): place for place in weight.places}.values())
+    return list({(id(place.module), place.parameter): place for place in weight.places}.values())
 
 
 def _chain(place: Place) -> nn.ModuleList:

@@ -1,6 +1,5 @@
 """Handles on the weights of a torch model."""
 
-
 import attrs
 import torch
 from torch import Tensor, nn
@@ -135,7 +134,7 @@ def _places(model: nn.Module) -> list[Place]:
         found += [
             Place(name, module, layout.parameter, kind, layout, owner_name, owner)
             for layout in kind.weights
-            if isinstance(getattr(module, layout.parameter, None), Tensor)
+            if _has(module, layout.parameter)
         ]
     return found
 
@@ -144,21 +143,32 @@ def sibling(weight: TorchWeight, parameter: str) -> TorchWeight:
     """Return a handle on another parameter of the modules of `weight`.
 
     Raises:
-        LookupError: a module has no such parameter.
+        LookupError: a module has no such parameter, or modules that share the weight do not share the parameter.
+
     """
     for place in weight.places:
-        if not isinstance(getattr(place.module, parameter, None), Tensor):
+        if not _has(place.module, parameter):
             raise LookupError(f"{place.module_name or 'the model'} has no parameter {parameter!r}")
-    return TorchWeight(tuple(attrs.evolve(p, parameter=parameter) for p in weight.places))
+    layouts = {layout.parameter: layout for layout in weight.places[0].kind.weights}
+    layout = layouts.get(parameter, WeightLayout(parameter=parameter))
+    places = tuple(attrs.evolve(place, parameter=parameter, layout=layout) for place in weight.places)
+    if len({_identity(place) for place in places}) > 1:
+        raise LookupError(f"{' and '.join(weight.names)} are one parameter, their modules' {parameter!r} are several")
+    return TorchWeight(places)
+
+
+def _has(module: nn.Module, parameter: str) -> bool:
+    # Getting a parametrized attribute computes it, which can be slow.
+    return parametrize.is_parametrized(module, parameter) or isinstance(getattr(module, parameter, None), Tensor)
 
 
 def _stored(place: Place) -> Tensor:
     if parametrize.is_parametrized(place.module, place.parameter):
         group = place.module.parametrizations[place.parameter]  # type: ignore[index,union-attr]
         # A parametrization of several originals (weight normalisation) has no tensor of its own; its value stands in.
-        value: Tensor = getattr(group, "original", None)
-        if value is not None:
-            return value
+        original = getattr(group, "original", None)
+        if isinstance(original, Tensor):
+            return original
     stored: Tensor = getattr(place.module, place.parameter)
     return stored
 
@@ -166,5 +176,5 @@ def _stored(place: Place) -> Tensor:
 def _identity(place: Place) -> int:
     if parametrize.is_parametrized(place.module, place.parameter):
         group = place.module.parametrizations[place.parameter]  # type: ignore[index,union-attr]
-        return id(next(iter(group.parameters(recurse=False))))
+        return id(next(iter(group.parameters(recurse=False))))  # type: ignore[union-attr]
     return id(getattr(place.module, place.parameter))

@@ -40,6 +40,8 @@ class AlgorithmContract(
             return
         with cls.registry_in_use():
             kinds = set(registry().find(cls.algorithm).kind)
+        if "weight" in kinds and cls.minimum_deployment_target is not None:
+            kinds.add("export")
         for name in dir(cls):
             concerned = getattr(getattr(cls, name), "concerns", None)
             if concerned is not None and kinds.isdisjoint(concerned):

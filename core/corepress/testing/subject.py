@@ -15,6 +15,9 @@ from corepress.testing.workbench import Workbench
 F = TypeVar("F", bound=Callable[..., None])
 
 
+_KIND_OF = {"sparsity": "sparse", "palette": "palettized", "affine": "affine", "dense": "dense"}
+
+
 class ContractSubject:
     """The attributes that a contract's subclass may set, and what its checks derive from them."""
 
@@ -50,7 +53,9 @@ class ContractSubject:
     def batches(self, model: nn.Module) -> list[Any]:
         """Return the batches for a model."""
         if self.data is None:
-            assert hasattr(model, "batches"), f"set `data` to batches for {type(model).__name__}, which has no batches()"
+            assert hasattr(model, "batches"), (
+                f"set `data` to batches for {type(model).__name__}, which has no batches()"
+            )
             return list(model.batches())  # type: ignore[operator]
         found: Iterable[Any] = self.data(model) if callable(self.data) else self.data
         return list(found)
@@ -64,6 +69,10 @@ class ContractSubject:
     def implementation(self) -> Any:
         """A new instance of the algorithm."""
         return self.spec.load_implementation()
+
+    def is_declared(self, kind: str) -> bool:
+        """Tell whether a kind of encoding is what the descriptor declares, or one of the plugin's own."""
+        return kind == _KIND_OF[self.spec.produces] or kind not in _KIND_OF.values()
 
     @classmethod
     def registry_in_use(cls) -> AbstractContextManager[Registry]:

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from corepress.cli.main import main
 
-MODELS = '''
+MODELS = """
 import torch
 from torch import nn
 
@@ -42,7 +42,7 @@ def needing(something):
 ready = digits()
 number = 7
 text = lambda: "no module"
-'''
+"""
 
 RECIPE = """
 stages:

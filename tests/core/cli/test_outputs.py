@@ -16,9 +16,14 @@ def test_a_file_appears_when_the_block_ends(tmp_path):
 def test_a_block_that_fails_leaves_no_trace(tmp_path, kind):
     out = tmp_path / "out"
     out.write_text("old") if kind == "file" else out.mkdir()
-    with pytest.raises(RuntimeError), replacing(out) as new:
-        new.write_text("half")
-        raise RuntimeError
+
+    def fail_half_way():
+        with replacing(out) as new:
+            new.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert list(tmp_path.iterdir()) == [out]
     assert out.is_dir() if kind == "folder" else out.read_text() == "old"
 

@@ -70,7 +70,10 @@ def test_strict_refuses_a_pattern_that_selects_nothing(run, folder):
     [
         (["nothing.yaml", "models:digits"], "nothing.yaml: there is no such file"),
         (["recipe.yaml", "models"], "model 'models' must read package.module:name"),
-        (["recipe.yaml", "models:digit"], "model 'models:digit': module 'models' has no 'digit'; did you mean 'digits'?"),
+        (
+            ["recipe.yaml", "models:digit"],
+            "model 'models:digit': module 'models' has no 'digit'; did you mean 'digits'?",
+        ),
         (
             ["recipe.yaml", "modles:digits"],
             "model 'modles:digits': module 'modles' cannot be imported: ModuleNotFoundError: No module named 'modles'",

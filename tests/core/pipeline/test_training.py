@@ -200,7 +200,9 @@ def test_a_run_resumes_in_the_middle_of_its_schedule(model):
     data = torch.Generator().manual_seed(0)
     train(prepared, optimizer, data, 2, pipeline.step)
     saved = io.BytesIO()
-    torch.save({"model": prepared.state_dict(), "optimizer": optimizer.state_dict(), "run": pipeline.state_dict()}, saved)
+    torch.save(
+        {"model": prepared.state_dict(), "optimizer": optimizer.state_dict(), "run": pipeline.state_dict()}, saved
+    )
     position = data.get_state()
     train(prepared, optimizer, data, 3, pipeline.step)
     uninterrupted = pipeline.finalize()
@@ -224,8 +226,7 @@ def test_the_state_of_another_recipe_is_refused(model):
     with pytest.raises(StateError) as caught:
         other.load_state_dict(state)
     assert str(caught.value) == (
-        "the state was saved by another recipe; restore that one with "
-        "Pipeline.from_yaml(io.StringIO(state['recipe']))"
+        "the state was saved by another recipe; restore that one with Pipeline.from_yaml(io.StringIO(state['recipe']))"
     )
     assert Pipeline.from_yaml(io.StringIO(state["recipe"])) == pipeline
 

@@ -53,19 +53,23 @@ class DeclarationChecks(ContractSubject):
         run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert run.returncode == 0, f"{plugin} or {config} cannot be imported by itself:\n{run.stderr}"
         heavy = sorted(set(run.stdout.split()).intersection(_HEAVY))
-        assert not heavy, f"{plugin} or {config} imports {' and '.join(heavy)}; import it in the implementation's module"
+        assert not heavy, (
+            f"{plugin} or {config} imports {' and '.join(heavy)}; import it in the implementation's module"
+        )
 
     def test_a_configuration_survives_a_dictionary_and_yaml(self, config: Mapping[str, Any]) -> None:
         """`as_dict` and `to_yaml` hold everything that `from_dict` and `from_yaml` need."""
         config_class, value = self.spec.load_config(), self._configured(config)
         hint = "an option is lost or changes its type on the way"
-        assert config_class.from_dict(value.as_dict()) == value, f"from_dict(as_dict()) is another configuration: {hint}"
+        assert config_class.from_dict(value.as_dict()) == value, (
+            f"from_dict(as_dict()) is another configuration: {hint}"
+        )
         again = config_class.from_yaml(io.StringIO(value.to_yaml()))
         assert again == value, f"from_yaml(to_yaml()) is another configuration: {hint}"
 
     def test_a_configuration_validates_against_its_json_schema(self, config: Mapping[str, Any]) -> None:
         """Editors that check recipes against the schema accept what corepress accepts."""
-        import jsonschema
+        import jsonschema  # type: ignore[import-untyped]
 
         jsonschema.validate(self._configured(config).as_dict(), json_schema(self.spec.load_config()))
 

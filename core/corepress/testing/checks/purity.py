@@ -14,7 +14,9 @@ class PurityChecks(ContractSubject):
     """Checks that an encoding depends on the arguments of `encode` only, and that nothing else changes."""
 
     @concerns("weight")
-    def test_encode_leaves_its_input_unchanged(self, config: Mapping[str, Any], make_model: Callable[[], nn.Module]) -> None:
+    def test_encode_leaves_its_input_unchanged(
+        self, config: Mapping[str, Any], make_model: Callable[[], nn.Module]
+    ) -> None:
         """Values, mask and statistics belong to the caller."""
         bench = self.workbench(config, make_model())
         for name in bench.weights:
@@ -48,7 +50,9 @@ class PurityChecks(ContractSubject):
                 first = bench.encode(name)
             with stirred(2):
                 again = bench.encode(name, implementation=self.implementation)
-            assert first == again, f"encode gave {name} two different encodings; take randomness from rng, and keep no state"
+            assert first == again, (
+                f"encode gave {name} two different encodings; take randomness from rng, and keep no state"
+            )
 
     @concerns("weight")
     def test_the_order_of_weights_does_not_matter(
@@ -60,7 +64,9 @@ class PurityChecks(ContractSubject):
         forwards = {name: bench.encode(name, implementation=algorithm) for name in bench.weights}
         backwards = {name: bench.encode(name, implementation=algorithm) for name in reversed(bench.weights)}
         for name, encoding in forwards.items():
-            assert encoding == backwards[name], f"the encoding of {name} depends on the weights before it; keep no state"
+            assert encoding == backwards[name], (
+                f"the encoding of {name} depends on the weights before it; keep no state"
+            )
 
     @concerns("weight")
     def test_the_number_of_workers_does_not_matter(
@@ -70,4 +76,6 @@ class PurityChecks(ContractSubject):
         alone = self.compressed(config, make_model(), workers=1)
         together = self.compressed(config, make_model(), workers=3)
         different = different_tensors(alone, together)
-        assert not different, f"with more workers {', '.join(different)} differ; threads share what encode keeps on self"
+        assert not different, (
+            f"with more workers {', '.join(different)} differ; threads share what encode keeps on self"
+        )

@@ -16,8 +16,6 @@ from corepress.testing.randomness import global_random_state
 from corepress.testing.snapshot import Snapshot, different_tensors, tied_names
 from corepress.testing.subject import ContractSubject, concerns
 
-_KIND_OF = {"sparsity": "sparse", "palette": "palettized", "affine": "affine", "dense": "dense"}
-
 
 class TrainingChecks(ContractSubject):
     """Checks of the algorithm in a training loop."""
@@ -31,7 +29,9 @@ class TrainingChecks(ContractSubject):
         before = Snapshot.of(model)
         self.pipeline(config).prepare(model)
         changed = before.differences()
-        assert not changed, f"prepare changed the given model: {', '.join(changed)}; simulate must not write to the weight"
+        assert not changed, (
+            f"prepare changed the given model: {', '.join(changed)}; simulate must not write to the weight"
+        )
 
     @concerns("training")
     def test_preparing_in_place_keeps_the_parameters(
@@ -70,9 +70,8 @@ class TrainingChecks(ContractSubject):
         torch.testing.assert_close(final.eval()(*batch), prepared.eval()(*batch))
         for name, weight in bench.handles_on(final).items():
             kind = weight.encoding().kind
-            expected = _KIND_OF[self.spec.produces]
-            assert kind == expected or kind not in _KIND_OF.values(), (
-                f"{name} is stored as {kind}, the descriptor declares {self.spec.produces!r}; see the simulator's encode"
+            assert self.is_declared(kind), (
+                f"{name} is stored as {kind}, declared is {self.spec.produces!r}; see the simulator's encode"
             )
 
     @concerns("training")

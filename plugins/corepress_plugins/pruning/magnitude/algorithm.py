@@ -18,6 +18,7 @@ from corepress.encoding import Dense, Sparse, SparseForm, WeightEncoding
 from corepress_plugins.pruning.magnitude.config import ModuleMagnitudePrunerConfig
 from corepress_plugins.pruning.magnitude.masks import magnitude_mask, n_m_mask_at
 from corepress_plugins.pruning.magnitude.measures import sparsity_measures
+from corepress_plugins.pruning.magnitude.prediction import predicted_sparsity
 
 
 def mask_at(
@@ -50,11 +51,11 @@ class MagnitudePruning(WeightAlgorithm, TrainingAlgorithm):
         return None if config.param_name == "weight" else config.param_name
 
     def predict(self, weight: WeightFacts, config: ModuleMagnitudePrunerConfig) -> SparseForm:
-        """Return a sparse form of the configured level."""
+        """Return a sparse form with as many zeros as the masks will have."""
         structured = config.n_m_ratio is not None or config.granularity != "per_scalar"
         if structured and len(weight.shape) < 2:
             raise Unsupported(f"a {len(weight.shape)}-D parameter has no channels to prune; use granularity per_scalar")
-        return SparseForm(config.final_sparsity)
+        return SparseForm(predicted_sparsity(weight, config))
 
     def encode(
         self,

@@ -20,7 +20,6 @@ from corepress_plugins.pruning.magnitude.selection import (
     zeros_among,
 )
 
-
 # Below every magnitude: what is gone already falls first.
 _GONE = -1.0
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from corepress.coreml.deployment import DeploymentTarget
 from corepress.encoding import AffineForm, DenseForm, Form, PaletteForm, SparseForm
 from corepress.errors import ExportError
+from corepress.targets.deployment import DeploymentTarget
 
 _PALETTE_BITS_IOS16 = (1, 2, 4, 6, 8)
 _INT4_BITS = 4

@@ -1,0 +1,46 @@
+"""A real network on real images: ResNet-20 on CIFAR-10, where the data is there."""
+
+import io
+import os
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tests.networks.resnet import ResNet20
+
+DATA = Path(os.environ.get("COREPRESS_BENCHMARK_DATA", "../shared/data"))
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def resnet20() -> nn.Module:
+    """Return the trained network."""
+    model = ResNet20()
+    model.load_state_dict(torch.load(DATA / "resnet20_cifar10.pt", weights_only=True))
+    return model.eval()
+
+
+@cache
+def test_images() -> tuple[Tensor, Tensor]:
+    """Return the 10,000 test images, normalised, and their labels."""
+    from PIL import Image
+
+    archive = np.load(DATA / "cifar10_test.npz")
+    blob, offset = archive["jpeg"].tobytes(), archive["offset"]
+    pictures = [Image.open(io.BytesIO(blob[a:b])) for a, b in zip(offset, offset[1:], strict=False)]
+    pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).permute(0, 3, 1, 2) / 255
+    mean, deviation = torch.tensor(MEAN)[:, None, None], torch.tensor(DEVIATION)[:, None, None]
+    return (pixels - mean) / deviation, torch.from_numpy(archive["label"]).long()
+
+
+def accuracy(model: nn.Module) -> float:
+    """Return the share of test images that a model classifies rightly."""
+    images, labels = test_images()
+    with torch.no_grad():
+        right = sum(
+            int((model(x).argmax(1) == y).sum())
+            for x, y in zip(images.split(500), labels.split(500), strict=True)
+        )
+    return right / len(labels)

@@ -1,0 +1,117 @@
+"""The jobs: what each system does to which model, and how the result is judged."""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import torch
+from torch import nn
+
+from tests.benchmarks import cifar
+from tests.benchmarks.judging import bytes_of_package, relative_error
+from tests.networks.resnet import ResNet18
+
+Work = Callable[[nn.Module], Callable[[], Any]]
+PER_TENSOR = {"n_bits": 4}
+GROUPED = {"n_bits": 4, "granularity": "per_grouped_channel", "group_size": 16}
+
+
+@attrs.frozen
+class Job:
+    """A model, the work of each system on it, and figures of the result."""
+
+    title: str
+    model: Callable[[], nn.Module]
+    work: dict[str, Work]
+    judge: Callable[[nn.Module, Any, str], dict[str, float]]
+    needs_data: bool = False
+
+
+def resnet18() -> nn.Module:
+    """Return ResNet-18 with random weights of its own stream."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return ResNet18().eval()
+
+
+def palettize(options: dict[str, Any]) -> dict[str, Work]:
+    """Return post-training palettization with both systems."""
+
+    def theirs(model: nn.Module) -> Callable[[], nn.Module]:
+        from coremltools.optimize.torch.palettization import PostTrainingPalettizer, PostTrainingPalettizerConfig
+
+        config = PostTrainingPalettizerConfig.from_dict({"global_config": options})
+        return lambda: PostTrainingPalettizer(model, config).compress()
+
+    def ours(model: nn.Module) -> Callable[[], nn.Module]:
+        from corepress_plugins.palettization import PostTrainingPalettizer, PostTrainingPalettizerConfig
+
+        config = PostTrainingPalettizerConfig.from_dict({"global_config": options})
+        return lambda: PostTrainingPalettizer(model, config).compress()
+
+    return {"coremltools": theirs, "corepress": ours}
+
+
+def prune(options: dict[str, Any]) -> dict[str, Work]:
+    """Return one mask update of the scheduled pruner with both systems; every step changes the level."""
+    schedule = {"update_steps": list(range(20)), "power": 1}
+    config = {"global_config": {"scheduler": schedule, **options}}
+
+    def stepping(pruner: Any) -> Callable[[], nn.Module]:
+        prepared = pruner.prepare(inplace=False)
+        pruner.step()
+
+        def update() -> nn.Module:
+            pruner.step()
+            return prepared
+
+        return update
+
+    def theirs(model: nn.Module) -> Callable[[], nn.Module]:
+        from coremltools.optimize.torch.pruning import MagnitudePruner, MagnitudePrunerConfig
+
+        return stepping(MagnitudePruner(model, MagnitudePrunerConfig.from_dict(config)))
+
+    def ours(model: nn.Module) -> Callable[[], nn.Module]:
+        from corepress_plugins.pruning import MagnitudePruner, MagnitudePrunerConfig
+
+        return stepping(MagnitudePruner(model, MagnitudePrunerConfig.from_dict(config)))
+
+    return {"coremltools": theirs, "corepress": ours}
+
+
+def judge_weights(model: nn.Module, compressed: nn.Module, system: str) -> dict[str, float]:
+    """Return the error of the weights and the bytes of the exported package."""
+    return {
+        "error": relative_error(model, compressed),
+        "bytes": bytes_of_package(compressed, torch.rand(1, 3, 64, 64), system),
+    }
+
+
+def judge_nothing(model: nn.Module, prepared: nn.Module, system: str) -> dict[str, float]:
+    """Return no further figures: a mask update is judged by its time."""
+    return {}
+
+
+def judge_accuracy(model: nn.Module, compressed: nn.Module, system: str) -> dict[str, float]:
+    """Return error, bytes and the accuracy on CIFAR-10's test images."""
+    return {
+        "error": relative_error(model, compressed),
+        "bytes": bytes_of_package(compressed, torch.rand(1, 3, 32, 32), system),
+        "accuracy": cifar.accuracy(compressed),
+    }
+
+
+JOBS = {
+    "magnitude": Job("ResNet-18: one mask update", resnet18, prune({"target_sparsity": 0.75}), judge_nothing),
+    "kmeans": Job("ResNet-18: 4 bits per tensor", resnet18, palettize(PER_TENSOR), judge_weights),
+    "kmeans_groups": Job("ResNet-18: 4 bits, groups of 16", resnet18, palettize(GROUPED), judge_weights),
+    "cifar_4bit": Job("ResNet-20: 4 bits per tensor", cifar.resnet20, palettize(PER_TENSOR), judge_accuracy, True),
+    "cifar_groups": Job("ResNet-20: 4 bits, groups of 16", cifar.resnet20, palettize(GROUPED), judge_accuracy, True),
+    "cifar_2bit": Job("ResNet-20: 2 bits per tensor", cifar.resnet20, palettize({"n_bits": 2}), judge_accuracy, True),
+}
+
+
+def available(name: str) -> bool:
+    """Tell whether the data of a job is there."""
+    return not JOBS[name].needs_data or cifar.DATA.is_dir()

@@ -1,0 +1,37 @@
+"""Measure one job with one system in this process, and print the result as JSON."""
+
+import json
+import resource
+import sys
+import time
+
+import torch
+
+from tests.benchmarks.jobs import JOBS
+
+RUNS = 3
+
+
+def main(name: str, system: str) -> None:
+    """Time a job several times (the best counts), then judge its result."""
+    torch.manual_seed(0)
+    job = JOBS[name]
+    model = job.model()
+    work = job.work[system](model)
+    base = _peak_mb()
+    seconds, result = [], None
+    for _ in range(RUNS):
+        begin = time.perf_counter()
+        result = work()
+        seconds.append(time.perf_counter() - begin)
+    found = {"seconds": min(seconds), "peak_mb": _peak_mb() - base}
+    found |= job.judge(model, result, system)
+    print(json.dumps(found))
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

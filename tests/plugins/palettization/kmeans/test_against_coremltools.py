@@ -1,0 +1,43 @@
+"""Differences to coremltools, where it is right: the error is never above its error, the values are as many."""
+
+import pytest
+import torch
+from coremltools.optimize.torch import palettization as reference
+from torch import nn
+
+from corepress_plugins.palettization import PostTrainingPalettizer
+
+
+def error(model, compressed):
+    noise = sum(float((a - b).double().square().sum()) for a, b in zip(model.parameters(), compressed.parameters()))
+    return noise / sum(float(a.double().square().sum()) for a in model.parameters())
+
+
+def networks(kind):
+    generator = torch.Generator().manual_seed(5)
+    model = nn.Sequential(nn.Conv2d(16, 64, 3, bias=False), nn.Linear(128, 96, bias=False))
+    for parameter in model.parameters():
+        values = torch.randn(parameter.shape, generator=generator)
+        parameter.data = {"normal": values * 0.05, "heavy": values**3 * 0.01, "one_sided": values.abs() * 0.1}[kind]
+    return model
+
+
+@pytest.mark.parametrize("kind", ["normal", "heavy", "one_sided"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_bits": 2},
+        {"n_bits": 4},
+        {"n_bits": 6},
+        {"n_bits": 4, "granularity": "per_grouped_channel", "group_size": 16},
+        {"n_bits": 3, "granularity": "per_grouped_channel", "group_size": 8, "channel_axis": 1},
+        {"n_bits": 4, "enable_per_channel_scale": True},
+    ],
+    ids=str,
+)
+def test_the_error_is_never_above(kind, options):
+    model = networks(kind)
+    ours = PostTrainingPalettizer(model, {"global_config": options}).compress()
+    config = reference.PostTrainingPalettizerConfig.from_dict({"global_config": options})
+    theirs = reference.PostTrainingPalettizer(model, config).compress()
+    assert error(model, ours) <= error(model, theirs) * (1 + 1e-4)
