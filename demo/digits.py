@@ -44,9 +44,11 @@ class Network(nn.Module):
         self.blocks = nn.Sequential(Block(1, 32), Block(32, 64), nn.MaxPool2d(2), Block(64, 128), nn.MaxPool2d(2))
         self.hidden = nn.Linear(128 * 2 * 2, 128)
         self.output = nn.Linear(128, 10)
-        for parameter in self.parameters():
-            if parameter.ndim > 1:
-                nn.init.kaiming_normal_(parameter, generator=generator)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, generator=generator)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return a score for each digit."""
@@ -105,7 +107,7 @@ def save(model: nn.Module, package: Path) -> int:
     return sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
 
 
-def main(folder: Path = Path("build/demo")) -> None:
+def main(folder: Path = HERE.parent / "build" / "demo") -> None:
     """Train, compress, export and verify; packages go to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(0)

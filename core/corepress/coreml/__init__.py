@@ -6,6 +6,9 @@ Nothing here imports coremltools before it is used.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from corepress.targets.deployment import DeploymentTarget
+from corepress.targets.support import check, minimum_target
+
 if TYPE_CHECKING:
     from corepress.coreml.conversion import convert
     from corepress.coreml.inspection import InspectedWeight, Inspection, inspect
@@ -33,15 +36,18 @@ _LAZY = {
 __all__ = [
     "Consumer",
     "CoreMLLowering",
+    "DeploymentTarget",
     "InspectedWeight",
     "Inspection",
     "OpBuilder",
     "PackageWeight",
     "Verification",
     "VerifiedWeight",
+    "check",
     "convert",
     "inspect",
     "lower",
+    "minimum_target",
     "read_weights",
     "verify",
 ]
