@@ -9,10 +9,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from corepress.coreml import support
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
 from corepress.encoding.affine import spread
 from corepress.errors import ExportError
+from corepress.targets import support
 from corepress.targets.deployment import DeploymentTarget
 
 Rounding = Callable[[Tensor], Tensor]

@@ -91,7 +91,7 @@ class AffineForm(Form):
 
 @attrs.frozen
 class PaletteForm(Form):
-    """Indices of `n_bits` bits into `groups` tables of vectors of `cluster_dim` values, with `scales` per-channel scales.
+    """Indices of `n_bits` bits into `groups` tables of `cluster_dim`-vectors, with `scales` per-channel scales.
 
     `grid` is the number of tables along each axis where it is known; it is no part of equality.
     """

@@ -34,8 +34,10 @@ class Palettized(WeightEncoding):
             raise ValueError(f"a {self.bits}-bit LUT for a weight of rank {rank} cannot have shape {self.lut.shape}")
         if any(n % g for n, g in zip(self.indices.shape, self.groups, strict=True)):
             raise ValueError(f"LUT groups {self.groups} do not divide indices of shape {tuple(self.indices.shape)}")
-        if self.cluster_dim > 1 and self.vector_axis is None:
-            raise ValueError(f"vectors of {self.cluster_dim} values need a vector_axis")
+        if self.cluster_dim > 1 and self.vector_axis not in range(rank):
+            raise ValueError(
+                f"vectors of {self.cluster_dim} values need a vector_axis below {rank}, not {self.vector_axis}"
+            )
         if self.indices.dtype is not torch.uint8 or (self.indices.numel() and int(self.indices.max()) >= 2**self.bits):
             raise ValueError(
                 f"indices must be uint8 below {2**self.bits}, the number of entries of a {self.bits}-bit LUT"
@@ -68,7 +70,7 @@ class Palettized(WeightEncoding):
         looked_up = self.lut.decode().reshape(-1, self.cluster_dim).index_select(0, self._rows().reshape(-1))
         if self.cluster_dim > 1 and self.vector_axis is not None:
             looked_up = looked_up.reshape(*self.indices.shape, self.cluster_dim).movedim(-1, self.vector_axis + 1)
-        weight = looked_up.reshape(self.shape)
+        weight: Tensor = looked_up.reshape(self.shape)
         return weight if self.scale is None else torch.mul(weight, self.scale)
 
     def _rows(self) -> Tensor:

@@ -3,12 +3,13 @@
 import attrs
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from corepress.algorithm import Simulator, WeightFacts
 from corepress.config import Alias, Subject
 from corepress.encoding import WeightEncoding
-from corepress.errors import WeightError
+from corepress.errors import StateError, WeightError
 from corepress.plugin import ModuleKind, WeightLayout
 from corepress.targets import metadata
 from corepress.targets.base import Weight
@@ -116,6 +117,8 @@ def torch_weights(model: nn.Module) -> list[TorchWeight]:
     """
     places: dict[int, list[Place]] = {}
     for place in _places(model):
+        if is_lazy(_stored(place)):
+            raise StateError(f"{place.name}: it has no shape yet; run the model once before it is compressed")
         places.setdefault(_identity(place), []).append(place)
     return [TorchWeight(tuple(tied)) for tied in places.values()]
 
