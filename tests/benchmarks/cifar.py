@@ -40,7 +40,6 @@ def accuracy(model: nn.Module) -> float:
     images, labels = test_images()
     with torch.no_grad():
         right = sum(
-            int((model(x).argmax(1) == y).sum())
-            for x, y in zip(images.split(500), labels.split(500), strict=True)
+            int((model(x).argmax(1) == y).sum()) for x, y in zip(images.split(500), labels.split(500), strict=True)
         )
     return right / len(labels)

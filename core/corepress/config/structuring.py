@@ -1,5 +1,6 @@
 """The converter between plain data and configuration values: which type is read by which function."""
 
+from collections.abc import Callable
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, Literal, Union
@@ -11,9 +12,16 @@ from corepress.config.containers import MAPPINGS, SEQUENCES, form_of, mapping_ho
 from corepress.config.dtypes import DType
 from corepress.config.unions import union_hook
 
+_PLAIN = {bool: scalars.to_bool, int: scalars.to_int, float: scalars.to_float, str: scalars.to_str}
+
 
 def _is_enum(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Enum)
+
+
+def _also_enumerated(hook: Callable[[object, Any], Any]) -> Callable[[object, Any], Any]:
+    """Return a hook for a plain type and for enumerations derived from it, which cattrs gives to the same hook."""
+    return lambda value, kind: scalars.to_enum(value, kind) if _is_enum(kind) else hook(value, kind)
 
 
 def _strict_converter() -> Converter:
@@ -28,10 +36,8 @@ def _strict_converter() -> Converter:
     # An enumeration of strings is a string to cattrs; its members must become plain ones, which YAML can write.
     converter.register_unstructure_hook(str, str.__str__)
     converter.register_structure_hook(DType, scalars.to_dtype)
-    converter.register_structure_hook(bool, scalars.to_bool)
-    converter.register_structure_hook(int, scalars.to_int)
-    converter.register_structure_hook(float, scalars.to_float)
-    converter.register_structure_hook(str, scalars.to_str)
+    for kind, hook in _PLAIN.items():
+        converter.register_structure_hook(kind, _also_enumerated(hook))
     converter.register_structure_hook(NoneType, scalars.to_none)
     return converter
 

@@ -41,8 +41,16 @@ def place(program: Any, codes: Mapping[int, Marked], target: DeploymentTarget) -
                 block.replace_uses_of_var_after_op(
                     anchor_op=op, old_var=op.outputs[0], new_var=first_uses[key], force_replace=True
                 )
-                block.remove_ops([op])
+                _remove(op)
     return placed
+
+
+def _remove(marker: Any) -> None:
+    """Remove a marker and its constants, which no later pass would: its data are as long as the weight."""
+    marker.enclosing_block.remove_ops([marker])
+    for given in marker.inputs.values():
+        if given.op is not None and not given.child_ops and not given.consuming_blocks:
+            given.op.enclosing_block.remove_ops([given.op])
 
 
 def _free_name(weight_name: str, taken: set[str]) -> str:

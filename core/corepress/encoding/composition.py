@@ -95,7 +95,7 @@ def _quantized_lut(now: Palettized) -> Slot:
 def _clustered_integers(now: Affine) -> Slot:
     def rebuild(new: WeightEncoding) -> WeightEncoding:
         if not isinstance(new, Palettized):
-            raise CompositionError(f"a stage that declares palette returned a {new.kind} encoding over integers")
+            raise CompositionError(f"a stage that declares palette returned a {new.kind} encoding instead of a Palettized one")
         _check_palette_over_integers(now.form, new.form)
         return _integer_lut(new, now)
 

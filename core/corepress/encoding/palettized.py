@@ -71,7 +71,7 @@ class Palettized(WeightEncoding):
         if self.cluster_dim > 1 and self.vector_axis is not None:
             looked_up = looked_up.reshape(*self.indices.shape, self.cluster_dim).movedim(-1, self.vector_axis + 1)
         weight: Tensor = looked_up.reshape(self.shape)
-        return weight if self.scale is None else torch.mul(weight, self.scale)
+        return weight if self.scale is None else weight * self.scale
 
     def _rows(self) -> Tensor:
         """Return, for each index, its row in the table of all groups."""

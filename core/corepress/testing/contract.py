@@ -1,8 +1,8 @@
 """The contract: everything that every algorithm must honour, as a test class to inherit."""
 
-from typing import Any
+from typing import Any, ClassVar
 
-from corepress.plugin import registry
+from corepress.plugin import Registry, registry, using_registry
 from corepress.testing.checks.composition import CompositionChecks
 from corepress.testing.checks.declaration import DeclarationChecks
 from corepress.testing.checks.encoding import EncodingChecks
@@ -11,6 +11,7 @@ from corepress.testing.checks.purity import PurityChecks
 from corepress.testing.checks.run import RunChecks
 from corepress.testing.checks.training import TrainingChecks
 from corepress.testing.checks.values import ValueChecks
+from corepress.testing.registry import registry_of
 
 
 class AlgorithmContract(
@@ -34,12 +35,14 @@ class AlgorithmContract(
 
     """
 
+    _registry: ClassVar[Registry]
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if not hasattr(cls, "algorithm"):
             return
-        with cls.registry_in_use():
-            kinds = set(registry().find(cls.algorithm).kind)
+        cls._registry = registry_of(*cls.plugins, beside_installed=True) if cls.plugins else registry()
+        kinds = set(cls._registry.find(cls.algorithm).kind)
         if "weight" in kinds and cls.minimum_deployment_target is not None:
             kinds.add("export")
         for name in dir(cls):
@@ -49,12 +52,12 @@ class AlgorithmContract(
 
     def setup_method(self) -> None:
         """Make the algorithm known."""
-        self._registry = self.registry_in_use()
-        self._registry.__enter__()
+        self._in_use = using_registry(self._registry)
+        self._in_use.__enter__()
 
     def teardown_method(self) -> None:
         """Forget the algorithm again."""
-        self._registry.__exit__(None, None, None)
+        self._in_use.__exit__(None, None, None)
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
         """Give every check the configurations and, where it wants one, the models to try."""

@@ -21,10 +21,15 @@ def plugins_of(*plugins: Any, beside_installed: bool = False) -> Iterator[Regist
         PluginError: one of the plugins cannot be loaded.
 
     """
-    candidates = [*(installed() if beside_installed else ()), *map(candidate_of, plugins)]
-    names = [*(f"{c.distribution}/{c.name}" for c in candidates)]
-    with using_registry(Registry(candidates, allow=names, block=(), strict=True)) as registry:
+    with using_registry(registry_of(*plugins, beside_installed=beside_installed)) as registry:
         yield registry
+
+
+def registry_of(*plugins: Any, beside_installed: bool = False) -> Registry:
+    """Return the registry that `plugins_of` uses."""
+    candidates = [*(installed() if beside_installed else ()), *map(candidate_of, plugins)]
+    everything = [f"{candidate.distribution}/{candidate.name}" for candidate in candidates]
+    return Registry(candidates, allow=everything, block=(), strict=True)
 
 
 def candidate_of(plugin: Any) -> Candidate:

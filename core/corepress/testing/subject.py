@@ -1,15 +1,13 @@
 """What a contract is about: an algorithm, the configurations and models to try it on, and what it is concerned with."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
 from corepress.pipeline import Pipeline, Stage
-from corepress.plugin import AlgorithmSpec, Registry, registry
+from corepress.plugin import AlgorithmSpec, registry
 from corepress.testing.networks import ConvolutionalNetwork, TiedNetwork
-from corepress.testing.registry import plugins_of
 from corepress.testing.workbench import Workbench
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -73,11 +71,6 @@ class ContractSubject:
     def is_declared(self, kind: str) -> bool:
         """Tell whether a kind of encoding is what the descriptor declares, or one of the plugin's own."""
         return kind == _KIND_OF[self.spec.produces] or kind not in _KIND_OF.values()
-
-    @classmethod
-    def registry_in_use(cls) -> AbstractContextManager[Registry]:
-        """Return a context in which the algorithm can be found."""
-        return plugins_of(*cls.plugins, beside_installed=True)
 
     def workbench(self, config: Mapping[str, Any], model: nn.Module) -> Workbench:
         """Return the algorithm at work on a model, weight by weight."""

@@ -2,6 +2,7 @@ import copy
 import pickle
 import subprocess
 import sys
+from enum import IntEnum, StrEnum
 
 import pytest
 
@@ -198,3 +199,26 @@ def test_a_configuration_without_options_accepts_none():
 
     assert Empty.from_dict({}).as_dict() == {}
     assert message(Empty, x=1) == "Empty: x: unknown option 'x' of Empty; its options are none"
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    HIGH = 2
+
+
+@configuration
+class Enumerated(Configuration):
+    colour: Colour = option(default=Colour.RED, doc="An enumeration of strings.")
+    level: Level = option(default=Level.HIGH, doc="An enumeration of integers.")
+
+
+def test_enumerations_of_strings_and_integers_keep_their_class():
+    config = Enumerated(colour="red", level=2)
+    assert config.colour is Colour.RED
+    assert config.level is Level.HIGH
+    assert config.as_dict() == {"colour": "red", "level": 2}
+    text = message(Enumerated, colour="rde")
+    assert text == "Enumerated: colour: must be one of 'red', got 'rde'; did you mean 'red'?"

@@ -7,7 +7,7 @@ from tests.networks.images import SmallConvNet, VolumeNet
 from tests.networks.text import TextTagger
 from torch import nn
 
-from corepress.coreml import convert, read_weights, verify
+from corepress.coreml import convert, inspect, read_weights, verify
 from corepress.encoding import Dense, Sparse
 from corepress.errors import ExportError
 
@@ -237,3 +237,14 @@ def test_the_random_state_is_not_touched(convnet):
     convert(convnet, IMAGE)
     assert torch.equal(torch.get_rng_state(), expected)
     assert np.array_equal(np.random.get_state()[1], numpy_state)
+
+
+def test_nothing_of_the_markers_is_left_in_the_package(tagger, tmp_path):
+    mlmodel = convert(tagger, IDS)
+    constants = [op for op in mlmodel._mil_program.functions["main"].operations if op.op_type == "const"]
+    unread = [op.name for op in constants if not (op.outputs[0].child_ops or op.outputs[0].consuming_blocks)]
+    assert unread == []
+    mlmodel.save(str(tmp_path / "tagger.mlpackage"))
+    (weights,) = tmp_path.rglob("weight.bin")
+    # Each array in the file begins at a multiple of 64 bytes, after a header of 64.
+    assert weights.stat().st_size <= inspect(mlmodel).nbytes + 64 + 128 * len(constants)

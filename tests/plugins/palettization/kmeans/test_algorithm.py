@@ -147,9 +147,7 @@ def test_the_relative_error_does_not_depend_on_the_scale(scale):
     model = nn.Sequential(seeded(nn.Linear(128, 64)))
     scaled = nn.Sequential(nn.Linear(128, 64))
     scaled[0].weight.data = model[0].weight.data * scale
-    errors = [
-        error(m[0].weight, PostTrainingPalettizer(m).compress()[0].weight) for m in (model, scaled)
-    ]
+    errors = [error(m[0].weight, PostTrainingPalettizer(m).compress()[0].weight) for m in (model, scaled)]
     assert errors[0] == pytest.approx(errors[1], rel=1e-3)
 
 

@@ -1,0 +1,110 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corepress.encoding import (
+    Affine,
+    AffineForm,
+    Dense,
+    DenseForm,
+    OpaqueForm,
+    PaletteForm,
+    Palettized,
+    Sparse,
+    SparseForm,
+    pack_bits,
+)
+
+
+def packed_length(encoding, float_bytes, kept=...):
+    """The bytes of an encoding, by packing its parts; `kept` selects the stored elements."""
+    match encoding:
+        case Dense():
+            return encoding.values[kept].numel() * float_bytes
+        case Sparse():
+            return pack_bits(encoding.mask.numpy(), 1).nbytes + packed_length(encoding.payload, float_bytes, encoding.mask)
+        case Affine():
+            parts = [encoding.data[kept], *([] if encoding.zero_point is None else [encoding.zero_point])]
+            integers = sum(pack_bits(part.numpy(), encoding.bits).nbytes for part in parts)
+            return integers + encoding.scale.numel() * float_bytes
+        case Palettized():
+            scales = 0 if encoding.scale is None else encoding.scale.numel() * float_bytes
+            indices = pack_bits(encoding.indices[kept].numpy(), encoding.bits).nbytes
+            return indices + packed_length(encoding.lut, float_bytes) + scales
+
+
+CASES = {
+    "dense": lambda make, shape: make.dense(shape),
+    "sparse": lambda make, shape: make.sparse(shape, 0.3),
+    "int8": lambda make, shape: make.affine(shape),
+    "int3 by channel": lambda make, shape: make.affine(shape, 3, (6, 1)),
+    "uint5 in blocks": lambda make, shape: make.affine(shape, 5, (6, 5), signed=False),
+    "palette": lambda make, shape: make.palette(shape, 3),
+    "palette in groups": lambda make, shape: make.palette(shape, 2, (3, 1)),
+    "palette with scale": lambda make, shape: make.palette(shape, 6, scale=(6, 1)),
+    "vectors": lambda make, shape: make.palette(shape, 4, (1, 5), dim=2, axis=0),
+    "integer table": lambda make, shape: make.palette(shape, 4, (3, 1), lut_bits=8),
+    "sparse int4": lambda make, shape: Sparse(make.mask(shape), make.affine(shape, 4, (6, 1), zero_points=True)),
+    "sparse palette": lambda make, shape: Sparse(make.mask(shape), make.palette(shape, 3, (1, 5))),
+    "sparse integer table": lambda make, shape: Sparse(make.mask(shape), make.palette(shape, 3, (2, 1), lut_bits=8)),
+}
+
+
+@pytest.mark.parametrize(("target", "float_bytes"), [("torch", 4), ("iOS16", 2), ("iOS18", 2)])
+@pytest.mark.parametrize("case", CASES)
+def test_the_size_is_that_of_the_packed_parts(make, case, target, float_bytes):
+    encoding = CASES[case](make, (6, 15))
+    size = packed_length(encoding, float_bytes)
+    assert encoding.nbytes(target) == size
+    assert encoding.form.nbytes(90, target) == size
+    assert encoding.n_bits == 8 * encoding.nbytes() / 90
+
+
+@given(st.integers(1, 10**12), st.data())
+def test_a_fraction_computed_from_a_count_gives_the_count_back(count, data):
+    kept = data.draw(st.integers(max(0, count - 10**9), count)) if count > 10**9 else data.draw(st.integers(0, count))
+    assert SparseForm(1 - kept / count).kept(count) == kept or count > 10**9
+
+
+@pytest.mark.parametrize(("count", "sparsity"), [(10, 0.7), (100, 0.29), (22, 15 / 22), (7, 0.5), (3, 1 / 3)])
+def test_the_zeros_of_a_predicted_form_are_rounded_down(count, sparsity):
+    exact = {(10, 0.7): 7, (100, 0.29): 29, (22, 15 / 22): 15, (7, 0.5): 3, (3, 1 / 3): 1}
+    assert count - SparseForm(sparsity).kept(count) == exact[count, sparsity]
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        (DenseForm(), "dense"),
+        (SparseForm(0.75), "75% sparse"),
+        (SparseForm(0.5, AffineForm(8)), "50% sparse, int8"),
+        (AffineForm(4, signed=False), "uint4"),
+        (AffineForm(4, scales=64, blockwise=True), "int4 in blocks"),
+        (PaletteForm(4), "4-bit palette"),
+        (
+            PaletteForm(2, groups=8, cluster_dim=2, scales=64, lut=AffineForm(8)),
+            "2-bit palette, 8 LUTs, vectors of 2, int8 LUT, per-channel scale",
+        ),
+        (OpaqueForm("wavelets", 99), "wavelets"),
+    ],
+)
+def test_a_form_describes_itself(form, text):
+    assert form.describe() == text
+
+
+def test_an_opaque_form_has_the_size_that_its_plugin_declares():
+    assert OpaqueForm("wavelets", 99).nbytes(1000, "iOS18") == 99
+
+
+def test_the_grid_is_no_part_of_equality():
+    assert PaletteForm(4, groups=8, grid=(8, 1)) == PaletteForm(4, groups=8)
+    assert AffineForm(4, scales=8, grid=(8, 1)) == AffineForm(4, scales=8, grid=(1, 8))
+
+
+def test_encodings_know_the_grid_of_their_scales_and_tables(make):
+    affine, palette = make.affine((4, 6), 8, (4, 2)), make.palette((4, 6), 3, (2, 3))
+    assert affine.form == AffineForm(8, scales=8, blockwise=True)
+    assert affine.form.grid == (4, 2)
+    assert math.prod(palette.form.grid) == palette.form.groups == 6

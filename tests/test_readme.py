@@ -1,0 +1,90 @@
+"""The README cannot lie: its code runs, its commands exist."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def blocks(language):
+    return [text for found, text in BLOCKS if found == language]
+
+
+def test_every_block_is_of_a_kind_that_is_tested():
+    assert {language for language, _ in BLOCKS} == {"python", "yaml", "toml", "console"}
+
+
+def test_the_python_blocks_run_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(blocks("yaml")[0])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        namespace = {"__name__": "readme"}
+        for block in blocks("python"):
+            exec(compile(block, "README.md", "exec"), namespace)
+    assert (tmp_path / "small.mlpackage").is_dir()
+
+
+def test_the_plugin_of_the_readme_passes_its_own_contract(tmp_path):
+    """The three files, the entry point and the contract test, as a reader would write them."""
+    plugin, config, algorithm, contract = blocks("python")[-4:]
+    package = tmp_path / "my_plugin"
+    package.mkdir()
+    for name, text in {"__init__": "", "plugin": plugin, "config": config, "algorithm": algorithm}.items():
+        (package / f"{name}.py").write_text(text)
+    entry_points = tomllib.loads(blocks("toml")[0])["project"]["entry-points"]["corepress.plugins"]
+    metadata = tmp_path / "my_plugin-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-plugin\nVersion: 1.0\n")
+    lines = "".join(f"{name} = {value}\n" for name, value in entry_points.items())
+    (metadata / "entry_points.txt").write_text(f"[corepress.plugins]\n{lines}")
+    (tmp_path / "test_sign.py").write_text(contract)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_sign.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("line", blocks("console")[0].splitlines())
+def test_the_commands_exist(line, tmp_path):
+    words = shlex.split(line.removeprefix("$ "))
+    assert words[0] == "corepress"
+    done = subprocess.run(
+        [sys.executable, "-m", "corepress.cli.main", *words[1:]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"(?:^    |`)make ([a-z]+)", README, re.MULTILINE))
+    assert targets >= {"demo", "test", "lint", "bench", "wheel"}
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_algorithm_is_in_the_table():
+    from corepress.plugin import registry
+
+    for spec in registry().algorithms():
+        if registry().provider(spec).distribution == "corepress":
+            assert f"| `{spec.name}` |" in README
