@@ -19,7 +19,7 @@ from corepress import Pipeline
 HERE = Path(__file__).parent
 TARGET = "iOS18"
 EPOCHS = 8
-FINE_TUNING_EPOCHS = 4
+FINE_TUNING_EPOCHS = 6
 BATCH = 64
 
 
@@ -125,7 +125,7 @@ def main(folder: Path = HERE.parent / "build" / "demo") -> None:
 
     print("3. Fine-tune while the network is pruned, then palettize what is left.")
     prepared = pipeline.prepare(model)
-    train(prepared, digits, generator, epochs=FINE_TUNING_EPOCHS, rate=5e-4, after_step=pipeline.step)
+    train(prepared, digits, generator, epochs=FINE_TUNING_EPOCHS, rate=1e-3, after_step=pipeline.step)
     small = pipeline.finalize()
     print(pipeline.report(), end="\n\n")
 

@@ -30,7 +30,8 @@ def test_the_python_blocks_run_in_order(tmp_path, monkeypatch):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         namespace = {"__name__": "readme"}
-        for block in blocks("python"):
+        # The last one is the contract test of a plugin that is not installed here; the next test runs it.
+        for block in blocks("python")[:-1]:
             exec(compile(block, "README.md", "exec"), namespace)
     assert (tmp_path / "small.mlpackage").is_dir()
 

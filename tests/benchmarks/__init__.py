@@ -1,1 +1,1 @@
-"""Benchmarks beside coremltools: `make bench`. Each job runs in a process of its own, so that peak memory is its own."""
+"""Benchmarks beside coremltools: `make bench`. Each job has a process of its own, and so a peak memory of its own."""

@@ -1,15 +1,15 @@
 """A real network on real images: ResNet-20 on CIFAR-10, where the data is there."""
 
 import io
+import itertools
 import os
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
 from tests.networks.resnet import ResNet20
+from torch import Tensor, nn
 
 DATA = Path(os.environ.get("COREPRESS_BENCHMARK_DATA", "../shared/data"))
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -29,7 +29,7 @@ def test_images() -> tuple[Tensor, Tensor]:
 
     archive = np.load(DATA / "cifar10_test.npz")
     blob, offset = archive["jpeg"].tobytes(), archive["offset"]
-    pictures = [Image.open(io.BytesIO(blob[a:b])) for a, b in zip(offset, offset[1:], strict=False)]
+    pictures = [Image.open(io.BytesIO(blob[a:b])) for a, b in itertools.pairwise(offset)]
     pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).permute(0, 3, 1, 2) / 255
     mean, deviation = torch.tensor(MEAN)[:, None, None], torch.tensor(DEVIATION)[:, None, None]
     return (pixels - mean) / deviation, torch.from_numpy(archive["label"]).long()

@@ -5,11 +5,10 @@ from typing import Any
 
 import attrs
 import torch
-from torch import nn
-
 from tests.benchmarks import cifar
 from tests.benchmarks.judging import bytes_of_package, relative_error
 from tests.networks.resnet import ResNet18
+from torch import nn
 
 Work = Callable[[nn.Module], Callable[[], Any]]
 PER_TENSOR = {"n_bits": 4}

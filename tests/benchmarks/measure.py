@@ -6,7 +6,6 @@ import sys
 import time
 
 import torch
-
 from tests.benchmarks.jobs import JOBS
 
 RUNS = 3

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from torch import nn
-
 from tests.networks.small import SmallNet
+from torch import nn
 
 
 @pytest.fixture

@@ -52,7 +52,9 @@ def collect(
         PlanError: a statistic needs a loss and `loss_fn` is missing or returns none, or the data is empty.
 
     """
-    asked = {w.name: {spec: spec.collector(w.facts) for spec in requests.get(w.name, ())} for w in weights}
+    asked = {
+        w.name: {spec: spec.collector(w.facts) for spec in dict.fromkeys(requests.get(w.name, ()))} for w in weights
+    }
     backward = any(spec.needs == "loss" for specs in asked.values() for spec in specs)
     if backward and loss_fn is None:
         raise PlanError("a statistic needs gradients of a loss; pass loss_fn=lambda model, batch: ...")

@@ -7,6 +7,7 @@ import click
 
 from corepress.cli import options
 from corepress.cli.commands import Command, WrongUsage
+from corepress.cli.outputs import check_writable, replacing, size_on_disk
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,8 +77,7 @@ def compress(
     from corepress import Pipeline
     from corepress.cli.example_inputs import example_inputs
     from corepress.cli.models import load_model, safetensors_torch
-    from corepress.cli.outputs import check_writable
-    from corepress.cli.references import called, resolve
+    from corepress.cli.references import called, function, resolve
 
     check_writable(out, force)
     if out.suffix == ".safetensors":
@@ -91,7 +91,7 @@ def compress(
     small = pipeline.compress(
         module,
         data=None if data is None else called(resolve(data, "data"), data, "data"),
-        loss_fn=None if loss is None else resolve(loss, "loss"),
+        loss_fn=None if loss is None else function(loss, "loss"),
         minimum_deployment_target=target,
         strict=strict,
     )
@@ -101,7 +101,6 @@ def compress(
 
 def _write(model: "nn.Module", out: Path, inputs: Any, target: str | None) -> None:
     from corepress.cli import writers
-    from corepress.cli.outputs import replacing, size_on_disk
 
     with replacing(out) as new:
         if out.suffix == _PACKAGE:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from corepress.cli.outputs import check_writable, replacing
+
 if TYPE_CHECKING:
     from corepress.pipeline import Plan, Report
 
@@ -23,8 +25,21 @@ state_option = click.option(
 strict_option = click.option(
     "--strict", is_flag=True, help="Fail on weights that are skipped and on rules that select nothing."
 )
+
+
+def _checked(_: click.Context, __: click.Parameter, file: Path | None) -> Path | None:
+    if file is not None:
+        check_writable(file, force=True)
+    return file
+
+
 report_option = click.option(
-    "--report", "report_file", metavar="FILE", type=click.Path(path_type=Path), help="Write the table as JSON to FILE."
+    "--report",
+    "report_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    callback=_checked,
+    help="Write the table as JSON to FILE.",
 )
 
 
@@ -51,8 +66,6 @@ target_option = click.option(
 def print_table(table: "Plan | Report", as_json: bool, report_file: Path | None) -> None:
     """Print a plan or a report, and write it to a file if one is asked for."""
     if report_file is not None:
-        from corepress.cli.outputs import replacing
-
         with replacing(report_file) as new:
             new.write_text(table.to_json() + "\n", encoding="utf-8")
     click.echo(table.to_json() if as_json else str(table))

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,32 @@ def resolve(reference: str, what: str) -> Any:
     return found
 
 
-def called(function: Any, reference: str, what: str) -> Any:
-    """Return what a function named on the command line returns when it is called without arguments.
+def function(reference: str, what: str) -> Callable[..., Any]:
+    """Return the callable that `package.module:name` stands for.
+
+    Raises:
+        WrongUsage: there is none.
+
+    """
+    return _callable(resolve(reference, what), reference, what)
+
+
+def called(found: Any, reference: str, what: str) -> Any:
+    """Return what an object found by `resolve` returns when it is called without arguments.
 
     Raises:
         WrongUsage: it cannot be called so, or it fails.
 
     """
-    if not callable(function):
-        raise WrongUsage(f"{what} {reference!r} is a {type(function).__name__}, which cannot be called")
+    make = _callable(found, reference, what)
     try:
-        return function()
+        return make()
     except Exception as error:
         raise WrongUsage(f"{what} {reference!r} failed when called: {type(error).__name__}: {error}") from error
+
+
+def _callable(found: Any, reference: str, what: str) -> Callable[..., Any]:
+    if not callable(found):
+        raise WrongUsage(f"{what} {reference!r} cannot be called: its type is {type(found).__name__}")
+    call: Callable[..., Any] = found
+    return call

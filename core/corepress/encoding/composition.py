@@ -78,12 +78,12 @@ def _smaller_mask(now: Sparse) -> Slot:
 def _kept_values(produces: str) -> Callable[[Sparse], Slot]:
     def slot(now: Sparse) -> Slot:
         inner = slot_for(now.payload, produces)
-        return Slot(
-            inner.values,
-            now.mask if inner.whole else None,
-            lambda new: Sparse(now.mask, inner.rebuild(new)),
-            whole=inner.whole,
-        )
+
+        def rebuild(new: WeightEncoding) -> WeightEncoding:
+            _check_single_zeros(new.form)
+            return Sparse(now.mask, inner.rebuild(new))
+
+        return Slot(inner.values, now.mask if inner.whole else None, rebuild, whole=inner.whole)
 
     return slot
 
@@ -95,7 +95,9 @@ def _quantized_lut(now: Palettized) -> Slot:
 def _clustered_integers(now: Affine) -> Slot:
     def rebuild(new: WeightEncoding) -> WeightEncoding:
         if not isinstance(new, Palettized):
-            raise CompositionError(f"a stage that declares palette returned a {new.kind} encoding instead of a Palettized one")
+            raise CompositionError(
+                f"a stage that declares palette returned a {new.kind} encoding instead of a Palettized one"
+            )
         _check_palette_over_integers(now.form, new.form)
         return _integer_lut(new, now)
 
@@ -138,8 +140,7 @@ def _sparser(now: SparseForm, new: SparseForm) -> Form:
 
 def _kept_form(produces: str) -> Callable[[SparseForm, Form], Form]:
     def form(now: SparseForm, new: Form) -> Form:
-        if isinstance(new, PaletteForm) and new.cluster_dim > 1:
-            raise CompositionError(_VECTORS_AND_ZEROS)
+        _check_single_zeros(new)
         return SparseForm(now.sparsity, compose_forms(now.payload, produces, new))
 
     return form
@@ -174,7 +175,11 @@ def _check_palette_over_integers(integers: AffineForm, palette: PaletteForm) -> 
         )
 
 
-_VECTORS_AND_ZEROS = "a palette of vectors cannot hold single zeros; use cluster_dim 1"
+def _check_single_zeros(form: Form) -> None:
+    if isinstance(form, PaletteForm) and form.cluster_dim > 1:
+        raise CompositionError("a palette of vectors cannot hold single zeros; use cluster_dim 1")
+
+
 _WHOLE = _Cell(_replaced, _new_form)
 _TABLE: dict[tuple[str, str], _Cell] = {
     ("dense", "sparsity"): _WHOLE,
@@ -201,8 +206,8 @@ _REFUSALS = {
 def _cell(now: Form, produces: str) -> _Cell:
     key = (now.kind, produces)
     if isinstance(now, PaletteForm):
-        if produces == "sparsity" and now.cluster_dim > 1:
-            raise CompositionError(_VECTORS_AND_ZEROS)
+        if produces == "sparsity":
+            _check_single_zeros(now)
         if produces == "affine" and not isinstance(now.lut, DenseForm):
             raise CompositionError("its LUT is quantized already; leave lut_dtype out, or drop the later quantization")
     if key not in _TABLE:

@@ -70,7 +70,7 @@ class Palettized(WeightEncoding):
         looked_up = self.lut.decode().reshape(-1, self.cluster_dim).index_select(0, self._rows().reshape(-1))
         if self.cluster_dim > 1 and self.vector_axis is not None:
             looked_up = looked_up.reshape(*self.indices.shape, self.cluster_dim).movedim(-1, self.vector_axis + 1)
-        weight: Tensor = looked_up.reshape(self.shape)
+        weight = looked_up.reshape(self.shape)
         return weight if self.scale is None else weight * self.scale
 
     def _rows(self) -> Tensor:
@@ -84,7 +84,7 @@ class Palettized(WeightEncoding):
         for axis, (length, groups) in enumerate(zip(self.indices.shape, self.groups, strict=True)):
             along = torch.arange(length, dtype=torch.int32) // (length // groups)
             group = group * groups + along.reshape([-1 if a == axis else 1 for a in range(self.indices.ndim)])
-        return group * 2**self.bits
+        return group * (1 << self.bits)
 
     @property
     def form(self) -> PaletteForm:

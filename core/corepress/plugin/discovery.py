@@ -108,8 +108,11 @@ def _load_one(candidate: Candidate, manager: pluggy.PluginManager, strict: bool)
     identity = f"{candidate.distribution}/{candidate.name}"
     plugin = None
     try:
-        plugin = candidate.load()
-        manager.register(plugin, name=identity)
+        loaded = candidate.load()
+        if known := manager.get_name(loaded):
+            raise PluginError(f"it is loaded already, as plugin {known}")
+        plugin = loaded
+        _register(plugin, identity, manager)
         implementations = _implementations(plugin, manager)
         algorithms = _returned(implementations, "register_algorithms", AlgorithmSpec)
         kinds = _returned(implementations, "register_module_kinds", ModuleKind)
@@ -130,6 +133,13 @@ def _load_one(candidate: Candidate, manager: pluggy.PluginManager, strict: bool)
     names = tuple(spec.name for spec in algorithms)
     hooks = tuple(sorted(implementations))
     return Loaded(candidate.record("active", hooks=hooks, algorithms=names), algorithms, kinds)
+
+
+def _register(plugin: Any, identity: str, manager: pluggy.PluginManager) -> None:
+    try:
+        manager.register(plugin, name=identity)
+    except pluggy.PluginValidationError as error:
+        raise PluginError("; ".join(str(error).removeprefix(f"Plugin {identity!r} for ").splitlines())) from error
 
 
 def _implementations(plugin: Any, manager: pluggy.PluginManager) -> dict[str, pluggy.HookImpl]:

@@ -123,4 +123,4 @@ def using_registry(temporary: Registry) -> Iterator[Registry]:
     try:
         yield temporary
     finally:
-        _current.remove(temporary)
+        _current.pop()

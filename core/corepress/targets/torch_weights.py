@@ -83,10 +83,12 @@ class TorchWeight(Weight):
 
     @property
     def parametrized_by(self) -> tuple[str, ...]:
-        """The class names of parametrizations that are not simulators of corepress."""
+        """The class names of what computes the weight from other tensors, simulators of corepress left out."""
         place = self.places[0]
         if not parametrize.is_parametrized(place.module, place.parameter):
-            return ()
+            stored = place.parameter in {*place.module._parameters, *place.module._buffers}
+            # The older torch.nn.utils.weight_norm, spectral_norm and prune compute it in a hook.
+            return () if stored else tuple(type(hook).__name__ for hook in place.module._forward_pre_hooks.values())
         modules = place.module.parametrizations[place.parameter]  # type: ignore[index,union-attr]
         return tuple(type(m).__name__ for m in modules if not isinstance(m, Simulator))
 

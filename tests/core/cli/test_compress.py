@@ -124,6 +124,7 @@ def test_weights_that_cannot_be_compressed_fail_the_work_and_write_nothing(run, 
     [
         (["-o", "small.onnx"], "small.onnx: the name must end in one of .pt, .safetensors, .mlpackage"),
         (["-o", "no/small.pt"], "no/small.pt: there is no folder 'no'; make it first"),
+        (["-o", "s.pt", "--report", "no/r.json"], "no/r.json: there is no folder 'no'; make it first"),
         (
             ["-o", "s.mlpackage", "--example-input", "1,x"],
             "example input '1,x' must read like 1,3,224,224 or 1,128:int32, with one of float16, float32, int32, int64",

@@ -78,7 +78,7 @@ def test_strict_refuses_a_pattern_that_selects_nothing(run, folder):
             ["recipe.yaml", "modles:digits"],
             "model 'modles:digits': module 'modles' cannot be imported: ModuleNotFoundError: No module named 'modles'",
         ),
-        (["recipe.yaml", "models:number"], "model 'models:number' is a int, which cannot be called"),
+        (["recipe.yaml", "models:number"], "model 'models:number' cannot be called: its type is int"),
         (["recipe.yaml", "models:text"], "model 'models:text' must give a torch.nn.Module, not a str"),
         (
             ["recipe.yaml", "models:needing"],

@@ -1,8 +1,9 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from corepress.plugin import Registry, using_registry
+from corepress.plugin import Registry, hookimpl, using_registry
 from corepress.plugin.discovery import Candidate
 
 
@@ -12,7 +13,13 @@ def _one_broken():
         raise RuntimeError("no licence")
 
     broken = Candidate("broken", "acme-compress", "2.1", "acme.plugin", fail)
-    empty = Candidate("empty", "acme-compress", "2.1", "acme.empty", object)
+
+    @hookimpl
+    def register_algorithms():
+        return []
+
+    idle = SimpleNamespace(register_algorithms=register_algorithms)
+    empty = Candidate("empty", "acme-compress", "2.1", "acme.empty", lambda: idle)
     with pytest.warns(match="no licence"):
         registry = Registry([broken, empty], allow=None, block=())
     with using_registry(registry):
@@ -48,7 +55,8 @@ def test_a_failed_plugin_is_shown_with_its_reason(run):
     result = run("plugins")
     assert result.exit_code == 0
     assert result.stdout == (
-        "broken  acme-compress 2.1  failed\n    reason: RuntimeError: no licence\nempty  acme-compress 2.1  active\n"
+        "broken  acme-compress 2.1  failed\n    reason: RuntimeError: no licence\n"
+        "empty  acme-compress 2.1  active\n    hooks: register_algorithms\n"
     )
 
 

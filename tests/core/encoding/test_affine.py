@@ -11,9 +11,7 @@ from corepress.encoding import Affine, pack_bits
 def slowly_decoded(encoding):
     weight = torch.empty(encoding.shape)
     for place in itertools.product(*map(range, encoding.shape)):
-        block = tuple(
-            p // (n // s) for p, n, s in zip(place, encoding.shape, encoding.scale.shape, strict=True)
-        )
+        block = tuple(p // (n // s) for p, n, s in zip(place, encoding.shape, encoding.scale.shape, strict=True))
         zero_point = 0 if encoding.zero_point is None else int(encoding.zero_point[block])
         weight[place] = (int(encoding.data[place]) - zero_point) * encoding.scale[block]
     return weight
@@ -111,7 +109,10 @@ INT8 = torch.zeros(4, 6, dtype=torch.int8)
             (INT8, torch.ones(1, 1), torch.full((1, 1), -9, dtype=torch.int8), 4),
             "integers -9..-9 do not fit into int4 (-8..7)",
         ),
-        ((INT8.to(torch.int32), torch.ones(1, 1)), "data must be int8 or uint8 of 1 to 8 bits, not torch.int32 of 8 bits"),
+        (
+            (INT8.to(torch.int32), torch.ones(1, 1)),
+            "data must be int8 or uint8 of 1 to 8 bits, not torch.int32 of 8 bits",
+        ),
         ((INT8, torch.ones(1, 1), None, 9), "data must be int8 or uint8 of 1 to 8 bits, not torch.int8 of 9 bits"),
     ],
 )

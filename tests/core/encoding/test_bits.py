@@ -59,10 +59,10 @@ def test_masks_are_packed():
 
 @pytest.mark.parametrize(("values", "problem"), [([0, 8], "0..8"), ([-5, 1], "-5..1")])
 def test_what_does_not_fit_is_refused(values, problem):
-    with pytest.raises(ValueError, match=f"^values {problem} do not fit into 3 bits$"):
+    with pytest.raises(ValueError, match=rf"^values {problem} do not fit into 3 bits$"):
         pack_bits(values, 3)
 
 
 def test_missing_bytes_are_noticed():
-    with pytest.raises(ValueError, match="^9 integers of 3 bits need 4 bytes, not 3$"):
+    with pytest.raises(ValueError, match=r"^9 integers of 3 bits need 4 bytes, not 3$"):
         unpack_bits(np.zeros(3, np.uint8), 3, 9)

@@ -43,7 +43,12 @@ def quantized(slot, scales=None):
     return Affine((slot.values / scale.amax()).round().clamp(-127, 127).to(torch.int8), scale)
 
 
-STAGES = {"sparsity": sparsified, "palette": palettized, "affine": quantized, "dense": lambda slot: Dense(slot.values * 2)}
+STAGES = {
+    "sparsity": sparsified,
+    "palette": palettized,
+    "affine": quantized,
+    "dense": lambda slot: Dense(slot.values * 2),
+}
 
 
 def structure(encoding):
@@ -119,7 +124,8 @@ def test_exact_zeros_survive_every_stage(starts, now, produces, result):
 
 
 @pytest.mark.parametrize(
-    "now", ["Dense", "Sparse(Dense)", "Palettized", "Palettized[Affine]", "Affine", "Sparse(Palettized)", "Sparse(Affine)"]
+    "now",
+    ["Dense", "Sparse(Dense)", "Palettized", "Palettized[Affine]", "Affine", "Sparse(Palettized)", "Sparse(Affine)"],
 )
 def test_pruning_leaves_what_it_keeps_as_it_was(starts, now):
     _, new, composed = applied(starts[now], "sparsity")
@@ -160,7 +166,9 @@ def test_error_compensation_cannot_change_coded_values(starts):
 
 def test_values_that_become_zero_leave_the_mask():
     now = Sparse(torch.tensor([[True, True, False]]), Dense(torch.tensor([[0.001, 1.0, 0.0]])))
-    composed = slot_for(now, "affine").rebuild(Affine(torch.tensor([[0, 10, 0]], dtype=torch.int8), torch.tensor([[0.1]])))
+    composed = slot_for(now, "affine").rebuild(
+        Affine(torch.tensor([[0, 10, 0]], dtype=torch.int8), torch.tensor([[0.1]]))
+    )
     assert composed.mask.tolist() == [[False, True, False]]
 
 
@@ -207,6 +215,7 @@ REFUSED = [
     ("Sparse(Palettized)", "palette", ALREADY),
     ("Palettized[Affine]", "palette", ALREADY),
     ("Palettized", "dense", "it is palettized already; change values before palettizing"),
+    ("Palettized[Affine]", "dense", "it is palettized already; change values before palettizing"),
     ("Sparse(Palettized)", "dense", "it is palettized already; change values before palettizing"),
     ("Affine", "affine", "it is quantized already; quantize once, with the dtype you want"),
     ("Sparse(Affine)", "affine", "it is quantized already; quantize once, with the dtype you want"),
@@ -277,7 +286,8 @@ def test_a_palette_that_cannot_hold_integers_is_refused(make, layout, reason):
 def test_vectors_of_integers_of_one_scale_are_fine(make):
     now = make.affine(SHAPE, 4)
     new = attrs.evolve(
-        make.palette(SHAPE, 2, axis=0, dim=2), lut=Dense(make.integers(-8, 8, (1, 1, 4, 2), torch.int8).to(torch.float32))
+        make.palette(SHAPE, 2, axis=0, dim=2),
+        lut=Dense(make.integers(-8, 8, (1, 1, 4, 2), torch.int8).to(torch.float32)),
     )
     composed = slot_for(now, "palette").rebuild(new)
     assert torch.equal(composed.decode(), new.decode() * now.scale)
@@ -288,7 +298,11 @@ def test_vectors_of_integers_of_one_scale_are_fine(make):
     ("now", "produces", "reason"),
     [
         ("Palettized", "sparsity", "a stage that declares sparsity returned a dense encoding instead of a Sparse one"),
-        ("Sparse(Dense)", "sparsity", "a stage that declares sparsity returned a dense encoding instead of a Sparse one"),
+        (
+            "Sparse(Dense)",
+            "sparsity",
+            "a stage that declares sparsity returned a dense encoding instead of a Sparse one",
+        ),
         ("Affine", "palette", "a stage that declares palette returned a dense encoding instead of a Palettized one"),
     ],
 )

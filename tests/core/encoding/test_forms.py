@@ -24,7 +24,9 @@ def packed_length(encoding, float_bytes, kept=...):
         case Dense():
             return encoding.values[kept].numel() * float_bytes
         case Sparse():
-            return pack_bits(encoding.mask.numpy(), 1).nbytes + packed_length(encoding.payload, float_bytes, encoding.mask)
+            return pack_bits(encoding.mask.numpy(), 1).nbytes + packed_length(
+                encoding.payload, float_bytes, encoding.mask
+            )
         case Affine():
             parts = [encoding.data[kept], *([] if encoding.zero_point is None else [encoding.zero_point])]
             integers = sum(pack_bits(part.numpy(), encoding.bits).nbytes for part in parts)

@@ -20,7 +20,10 @@ def slowly_decoded(encoding):
         group = tuple(c // (n // g) for c, n, g in zip(cell, encoding.indices.shape, encoding.groups, strict=True))
         value = lut[(*group, int(encoding.indices[tuple(cell)]), component)]
         if encoding.scale is not None:
-            value = value * encoding.scale[tuple(p if n > 1 else 0 for p, n in zip(place, encoding.scale.shape, strict=True))]
+            value = (
+                value
+                * encoding.scale[tuple(p if n > 1 else 0 for p, n in zip(place, encoding.scale.shape, strict=True))]
+            )
         weight[place] = value
     return weight
 
@@ -80,7 +83,7 @@ def test_masking_sets_indices_to_zero(make):
 
 
 def test_vectors_cannot_be_masked(make):
-    with pytest.raises(ValueError, match="^a palette of vectors cannot be masked element by element$"):
+    with pytest.raises(ValueError, match=r"^a palette of vectors cannot be masked element by element$"):
         make.palette((4, 6), axis=0, dim=2).masked(make.mask((4, 6)))
 
 

@@ -90,5 +90,5 @@ def test_an_encoding_that_cannot_be_masked_says_so():
         def decode(self):
             return torch.ones(self.shape)
 
-    with pytest.raises(NotImplementedError, match="^a wavelet encoding cannot be made sparse$"):
+    with pytest.raises(NotImplementedError, match=r"^a wavelet encoding cannot be made sparse$"):
         Sparse(torch.ones(4, 6, dtype=torch.bool), Opaque())

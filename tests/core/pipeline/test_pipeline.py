@@ -24,9 +24,9 @@ def same_state(left, right):
 
 
 def test_a_pipeline_needs_stages():
-    with pytest.raises(ConfigError, match="^stages: a pipeline needs at least one Stage$"):
+    with pytest.raises(ConfigError, match=r"^stages: a pipeline needs at least one Stage$"):
         Pipeline([])
-    with pytest.raises(ConfigError, match="^stages: must hold Stage objects, got 'magnitude'$"):
+    with pytest.raises(ConfigError, match=r"^stages: must hold Stage objects, got 'magnitude'$"):
         Pipeline(["magnitude"])
 
 
@@ -74,7 +74,7 @@ def test_a_failing_run_leaves_the_model_as_it_was(model, toys, events, inplace):
 
     toy_algorithms.SignPalette.fails_on = "5.weight"
     before = copy.deepcopy(model)
-    with pytest.raises(RuntimeError, match="no luck") as caught:
+    with pytest.raises(RuntimeError, match=r"no luck") as caught:
         Pipeline([Stage("magnitude", HALF), Stage("sign")]).compress(model, inplace=inplace)
     assert caught.value.__notes__ == ["while stage 2 (sign) compressed 5.weight"]
     assert same_state(model, before)
@@ -133,17 +133,17 @@ def test_a_second_palettization_is_refused_before_any_work(model, toys):
 
 
 def test_the_refusal_names_the_stages_before(model, toys):
-    with pytest.raises(PlanError, match="^5.weight: stage 3 \\(sign\\) cannot work after sign and magnitude: "):
+    with pytest.raises(PlanError, match=r"^5.weight: stage 3 \(sign\) cannot work after sign and magnitude: "):
         Pipeline([Stage("sign", {"module_name_configs": {"5": {}}}), Stage("magnitude"), Stage("sign")]).plan(model)
 
 
 def test_values_that_are_not_finite_are_refused(model):
     model[5].weight.data[0, :3] = float("nan")
-    before = copy.deepcopy(model.state_dict())
+    first = model[0].weight.clone()
     with pytest.raises(WeightError) as caught:
         Pipeline([Stage("magnitude", HALF)]).compress(model, inplace=True)
     assert str(caught.value) == "5.weight: 3 of 1280 values are NaN or infinite; repair the model first"
-    assert all(torch.equal(a, b) or b.isnan().any() for a, b in zip(model.state_dict().values(), before.values()))
+    assert torch.equal(model[0].weight, first)
 
 
 def test_a_model_without_compressible_weights_is_refused():

@@ -91,7 +91,7 @@ def test_all_problems_are_reported_with_their_lines(tmp_path):
 
 
 def test_a_key_given_twice_is_an_error():
-    with pytest.raises(ConfigError, match="line 3, stages\\[0\\].algorithm: "):
+    with pytest.raises(ConfigError, match=r"line 3, stages\[0\].algorithm: "):
         from_text("stages:\n- algorithm: magnitude\n  algorithm: kmeans\n")
 
 

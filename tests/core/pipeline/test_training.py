@@ -274,7 +274,7 @@ def test_weights_that_training_has_ruined_are_refused(model):
     pipeline = Pipeline([Stage("magnitude")])
     prepared = pipeline.prepare(model)
     prepared[5].parametrizations.weight.original.data[0, 0] = float("inf")
-    with pytest.raises(WeightError, match="^5.weight: 1 of 1280 values are NaN or infinite"):
+    with pytest.raises(WeightError, match=r"^5.weight: 1 of 1280 values are NaN or infinite"):
         pipeline.finalize(inplace=True)
     assert type(prepared[5]) is not nn.Linear
 
@@ -287,7 +287,7 @@ def test_a_failing_stage_leaves_the_prepared_model_as_it_was(model, toys, events
     prepared = pipeline.prepare(model)
     pipeline.step()
     before = copy.deepcopy(prepared)
-    with pytest.raises(RuntimeError, match="no luck"):
+    with pytest.raises(RuntimeError, match=r"no luck"):
         pipeline.finalize(inplace=True)
     assert events[-1] == "error: no luck"
     assert same_state(prepared, before)

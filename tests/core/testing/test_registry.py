@@ -5,8 +5,6 @@ from corepress.errors import PluginError
 from corepress.plugin import hookimpl, registry
 from corepress.testing import plugins_of
 
-pytest_plugins = ["corepress.testing.fixtures"]
-
 
 def test_only_the_given_plugins_are_there():
     before = registry()
@@ -37,8 +35,3 @@ def test_a_broken_plugin_is_raised():
     message = "plugin under-test/Broken failed to load: OSError: no such model"
     with pytest.raises(PluginError, match=message), plugins_of(Broken()):
         pass
-
-
-def test_the_isolated_registry_is_empty(isolated_registry):
-    assert registry() is isolated_registry
-    assert isolated_registry.algorithms() == ()

@@ -1,7 +1,8 @@
 """k-means of scalars and of vectors, the engine behind every palettization algorithm."""
 
-from .assignment import assign
-from .result import Clustering
-from .scalars import cluster_scalars
+from corepress_plugins.palettization.clustering.assignment import assign
+from corepress_plugins.palettization.clustering.result import Clustering
+from corepress_plugins.palettization.clustering.scalars import cluster_scalars
+from corepress_plugins.palettization.clustering.vectors import cluster_vectors
 
-__all__ = ["Clustering", "assign", "cluster_scalars"]
+__all__ = ["Clustering", "assign", "cluster_scalars", "cluster_vectors"]

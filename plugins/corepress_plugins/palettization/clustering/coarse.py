@@ -1,11 +1,15 @@
 """The optimal clusters on a coarse grid: dynamic programming over bins of equal expected error."""
 
+from typing import Any
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
-from .levels import Floats, Integers, Levels, cluster_cost
+from .levels import Floats, Integers, Levels, Real, cluster_cost
 
-_TINY = 1e-300
+_TINY = 1e-30
+_CAPPING_ROUNDS = 2
 
 
 def equal_error_edges(levels: Levels, bins: int) -> Integers:
@@ -15,18 +19,15 @@ def equal_error_edges(levels: Levels, bins: int) -> Integers:
     larger than a bin, so that far outliers take one bin each. A group of at most `bins` levels is cut at every level.
     """
     counts, (groups, width) = levels.counts, levels.values.shape
-    last = levels.values[np.arange(groups), counts - 1]
-    scale = 1 / np.maximum(last - levels.values[:, 0], _TINY)
     gap = np.zeros((groups, width), np.float32)
     np.subtract(levels.values[:, 1:], levels.values[:, :-1], out=gap[:, 1:], casting="same_kind")
-    gap *= scale[:, None]
     # Three roots make mass^(3/8) gap^(5/8): near enough to the powers 1/3 and 2/3, and far faster.
     root = np.sqrt(gap if levels.masses is None else gap * levels.masses.astype(np.float32))
     share = root * gap
     np.multiply(np.sqrt(share, out=share), root, out=share)
     np.sqrt(share, out=share)
-    for _ in range(2):
-        share *= bins / np.maximum(share.sum(axis=1, keepdims=True), 1e-30)
+    for _ in range(_CAPPING_ROUNDS):
+        share *= bins / np.maximum(share.sum(axis=1, keepdims=True), _TINY)
         np.minimum(share, 1, out=share)
     reached = np.cumsum(share, axis=1, dtype=np.float64)
     reached *= bins / np.maximum(reached[:, -1:], _TINY)
@@ -38,9 +39,13 @@ def equal_error_edges(levels: Levels, bins: int) -> Integers:
     return np.where(counts <= bins, np.minimum(np.arange(bins + 1)[:, None], counts), edges)
 
 
-def best_edges(levels: Levels, edges: Integers, k: int, longest: int, dtype: type = np.float32) -> Integers:
-    """Return which edges (k + 1, G) bound the k optimal clusters, none of them longer than `longest` bins."""
+def best_edges(levels: Levels, edges: Integers, k: int, longest: int, *, exact: bool) -> Integers:
+    """Return which edges (k + 1, G) bound the k optimal clusters, none of them longer than `longest` bins.
+
+    Sums that will be refined are compared in single precision, `exact` ones in double.
+    """
     bins = len(edges) - 1
+    dtype = np.float64 if exact else np.float32
     cost = _costs_by_length(levels, edges, longest).astype(dtype, copy=False)
     history = np.full((k, longest + bins + 1, edges.shape[1]), np.inf, dtype)
     history[0, longest] = 0
@@ -57,17 +62,20 @@ def best_edges(levels: Levels, edges: Integers, k: int, longest: int, dtype: typ
 def _costs_by_length(levels: Levels, edges: Integers, longest: int) -> Floats:
     """Return (longest, bins, G): the cost of the last `longest`, ..., 2, 1 bins before each edge."""
     sums = levels.at(edges)
-    before = [np.pad(values, ((longest, 0), (0, 0)), constant_values=pad) for values, pad in zip(sums, (np.inf, 0, 0), strict=True)]
-    return cluster_cost(*(values[1:] - _ending_at(start, longest) for values, start in zip(sums, before, strict=True)))
+    mass, first, second = (
+        after[1:] - _ending_at(np.pad(after, ((longest, 0), (0, 0)), constant_values=before_all), longest)
+        for after, before_all in zip(sums, (np.inf, 0, 0), strict=True)
+    )
+    return cluster_cost(mass, first, second)
 
 
-def _ending_at(padded: Floats, longest: int) -> Floats:
-    """View (..., longest + bins + 1, G) as (..., longest, bins, G): the entries `longest`, ..., 1 places before each edge."""
+def _ending_at(padded: NDArray[Real], longest: int) -> NDArray[Real]:
+    """View (..., longest + bins + 1, G) as (..., longest, bins, G): what lies `longest`, ..., 1 places before each edge."""
     bins = padded.shape[-2] - 1 - longest
     return np.moveaxis(sliding_window_view(padded[..., 1:-1, :], bins, axis=-2), -1, -2)
 
 
-def _trace(history: Floats, cost: Floats, longest: int) -> Integers:
+def _trace(history: NDArray[Any], cost: NDArray[Any], longest: int) -> Integers:
     k, bins = len(history), cost.shape[1]
     groups = np.arange(cost.shape[2])
     steps = np.arange(longest)[:, None]

@@ -1,11 +1,14 @@
 """Sorted levels of every group, with the running sums that price any cluster in constant time."""
 
+from typing import TypeVar
+
 import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Real = TypeVar("Real", np.float32, np.float64)
 
 _TINY = 1e-30
 
@@ -14,9 +17,10 @@ _TINY = 1e-30
 class Levels:
     """Hold N ascending levels for each of G groups.
 
-    `values` is (G, N); `counts` (G,) says how many levels are real, the others are padding without mass. `mass`, `first`
-    and `second` are (G, N + 1): the sums of w, w·x and w·x² over the levels before a position. A cluster is a range of
-    positions [start, stop).
+    `values` is (G, N), shifted and scaled to a range of about one; `masses` (G, N) are their weights, None where every level
+    weighs one. `counts` (G,) says how many levels are real, the others are padding without mass. `mass`, `first` and
+    `second` are (G, N + 1): the sums of w, w·x and w·x² over the levels before a position. `unit` (G,) is the squared error
+    that these sums measure as one. A cluster is a range of positions [start, stop).
     """
 
     values: Floats
@@ -25,6 +29,7 @@ class Levels:
     mass: Floats
     first: Floats
     second: Floats
+    unit: Floats
 
     @classmethod
     def of(cls, values: Floats, masses: Floats | None, counts: Integers) -> "Levels":
@@ -32,19 +37,26 @@ class Levels:
 
         Without masses every level counts once, and there is no padding.
         """
-        # Around a middle level, so that levels far from zero and close together keep their digits.
-        centre = np.take_along_axis(values, (counts // 2)[:, None], axis=1)
-        values = values - centre
+        # Around a middle level and in units of the spread, both exactly: digits survive any offset and any scale.
+        groups = np.arange(len(values))
+        centre = values[groups, counts // 2]
+        spread = values[groups, np.maximum(counts - 1, 0)] - values[:, 0]
+        step = _power_of_two_above(spread)
+        values = (values - centre[:, None]) / step[:, None]
         if masses is None:
             mass = np.repeat(np.arange(values.shape[1] + 1.0)[None], len(values), axis=0)
-            return cls(values, None, counts, mass, _running(values), _running(values * values))
+            return cls(values, None, counts, mass, _running(values), _running(values * values), step * step)
+        heaviest = _power_of_two_above(masses.max(axis=1))
+        masses = masses / heaviest[:, None]
         moment = masses * values
-        return cls(values, masses, counts, _running(masses), _running(moment), _running(np.multiply(moment, values, out=moment)))
+        first = _running(moment)
+        second = _running(np.multiply(moment, values, out=moment))
+        return cls(values, masses, counts, _running(masses), first, second, step * step * heaviest)
 
     def part(self, groups: Integers) -> "Levels":
         """Return the levels of some groups."""
         masses = None if self.masses is None else self.masses[groups]
-        fields = (self.counts, self.mass, self.first, self.second)
+        fields = (self.counts, self.mass, self.first, self.second, self.unit)
         return Levels(self.values[groups], masses, *(field[groups] for field in fields))
 
     def at(self, positions: Integers, groups: Integers | None = None) -> tuple[Floats, Floats, Floats]:
@@ -53,16 +65,17 @@ class Levels:
         return self.mass.take(flat), self.first.take(flat), self.second.take(flat)
 
 
-def cluster_cost(mass: Floats, first: Floats, second: Floats) -> Floats:
+def cluster_cost(mass: NDArray[Real], first: NDArray[Real], second: NDArray[Real]) -> NDArray[Real]:
     """Return the squared error of clusters with these sums; infinite where the range is reversed.
 
     The arguments are differences of running sums and are overwritten.
     """
+    # A reversed range may overflow here; it is replaced below.
     with np.errstate(over="ignore"):
         np.multiply(first, first, out=first)
-        np.divide(first, np.maximum(mass, _TINY), out=first)
+        np.divide(first, np.maximum(mass, mass.dtype.type(_TINY)), out=first)
         np.subtract(second, first, out=second)
-    np.maximum(second, 0.0, out=second)
+    np.maximum(second, 0, out=second)
     np.copyto(second, np.inf, where=mass < 0)
     return second
 
@@ -71,3 +84,7 @@ def _running(terms: Floats) -> Floats:
     sums = np.zeros((terms.shape[0], terms.shape[1] + 1))
     np.cumsum(terms, axis=1, out=sums[:, 1:])
     return sums
+
+
+def _power_of_two_above(sizes: Floats) -> Floats:
+    return np.where(sizes > 0, np.ldexp(1.0, np.frexp(sizes)[1]), 1.0)

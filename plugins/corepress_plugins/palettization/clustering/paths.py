@@ -1,13 +1,14 @@
 """The cheapest way through a chain of steps between a few candidates each."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .levels import Floats, Integers
+from .levels import Integers
 
 _LONGEST_WALK = 32
 
 
-def cheapest_path(steps: Floats) -> Integers:
+def cheapest_path(steps: NDArray[np.float32]) -> Integers:
     """Return the candidates (L + 1, G) of the cheapest path through steps (L, C, C, G): the cost from one to the next.
 
     The first of equally cheap candidates is taken. Long chains are folded in pairs first, which takes log2(L) array
@@ -27,9 +28,9 @@ def cheapest_path(steps: Floats) -> Integers:
     return path
 
 
-def _walk(steps: Floats) -> Integers:
+def _walk(steps: NDArray[np.float32]) -> Integers:
     length, candidates, _, groups = steps.shape
-    reached = np.zeros((length + 1, candidates, groups))
+    reached = np.zeros((length + 1, candidates, groups), np.float32)
     for step, cost in enumerate(steps):
         (reached[step][:, None] + cost).min(axis=0, out=reached[step + 1])
     path = np.empty((length + 1, groups), np.int64)

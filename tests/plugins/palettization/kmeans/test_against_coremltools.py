@@ -9,8 +9,9 @@ from corepress_plugins.palettization import PostTrainingPalettizer
 
 
 def error(model, compressed):
-    noise = sum(float((a - b).double().square().sum()) for a, b in zip(model.parameters(), compressed.parameters()))
-    return noise / sum(float(a.double().square().sum()) for a in model.parameters())
+    pairs = zip(model.parameters(), compressed.parameters(), strict=True)
+    noise = sum(float((left - right).double().square().sum()) for left, right in pairs)
+    return noise / sum(float(weight.double().square().sum()) for weight in model.parameters())
 
 
 def networks(kind):

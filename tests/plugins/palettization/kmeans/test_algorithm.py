@@ -52,7 +52,7 @@ def test_a_weight_gets_two_to_the_n_bits_values(kind, n_bits):
     assert encoding.lut.shape == (*ones, 2**n_bits, 1)
     assert layer.weight.unique().numel() == 2**n_bits
     assert torch.equal(encoding.decode(), layer.weight)
-    assert error(original.weight, layer.weight) < 1.2 * 2**-n_bits
+    assert error(original.weight, layer.weight) < 1.7 * 2**-n_bits
 
 
 def test_the_metadata_is_that_of_the_protocol():

@@ -35,8 +35,8 @@ def test_every_spelling_of_a_dtype_means_the_same(spelling):
     ("options", "text"),
     [
         ({"n_bits": 5}, "n_bits: must be one of 1, 2, 3, 4, 6, 8, got 5"),
-        ({"n_bits": "4"}, "n_bits: must be an integer, got '4'"),
-        ({"lut_dtype": "int4"}, "lut_dtype: must be one of None, 'int8', 'uint8', got 'int4'"),
+        ({"n_bits": "4"}, "n_bits: must be an integer, got '4'; write 4 without quotes"),
+        ({"lut_dtype": "int4"}, "lut_dtype: must be one of None, 'int8', 'uint8', got 'int4'; did you mean 'int8'?"),
         ({"group_size": 4}, "group_size: 4 needs granularity per_grouped_channel; it is per_tensor"),
         ({"granularity": "per_grouped_channel"}, "group_size: granularity per_grouped_channel needs a group_size"),
         (

@@ -1,0 +1,1 @@
+"""Ternary weights, a plugin of corepress."""

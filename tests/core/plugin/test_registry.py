@@ -1,0 +1,86 @@
+import pytest
+
+from corepress.errors import UnknownAlgorithmError
+from corepress.plugin import PluginWarning, Registry, registry, using_registry
+
+
+def refused(plugins, name):
+    with pytest.raises(UnknownAlgorithmError) as caught:
+        plugins.find(name)
+    return str(caught.value)
+
+
+@pytest.fixture
+def rivals(toys):
+    return Registry(
+        [
+            toys.candidate(toys.offering(toys.spec(summary="Ours.")), distribution="ours"),
+            toys.candidate(toys.offering(toys.spec(summary="Theirs.")), distribution="theirs"),
+            toys.candidate(toys.offering(toys.spec("other")), name="more"),
+        ]
+    )
+
+
+def test_an_algorithm_is_found_by_its_name(rivals, toys):
+    assert rivals.find("other") == toys.spec("other")
+    assert rivals.provider(rivals.find("other")).identity == "toys/more"
+
+
+def test_two_providers_of_one_name_are_an_error_only_when_it_is_used(rivals):
+    assert refused(rivals, "sign") == (
+        "algorithm 'sign' is offered by several plugins; say which: 'ours/sign', 'theirs/sign'"
+    )
+
+
+@pytest.mark.parametrize(("distribution", "summary"), [("ours", "Ours."), ("theirs", "Theirs.")])
+def test_the_distribution_decides_between_them(rivals, distribution, summary):
+    assert rivals.find(f"{distribution}/sign").summary == summary
+
+
+def test_an_unknown_name_is_told_the_nearest(rivals):
+    assert refused(rivals, "othre") == "unknown algorithm 'othre'; did you mean 'other'?"
+
+
+def test_a_name_like_no_other_is_told_all(rivals):
+    assert refused(rivals, "xyzzy") == "unknown algorithm 'xyzzy'; known: other, sign"
+
+
+def test_a_known_name_of_another_distribution_is_unknown(rivals):
+    assert refused(rivals, "mine/other") == "unknown algorithm 'mine/other'; did you mean 'other'?"
+
+
+def test_failed_and_blocked_plugins_are_named_where_an_algorithm_is_missing(toys):
+    with pytest.warns(PluginWarning):
+        plugins = Registry(
+            [
+                toys.candidate(RuntimeError("no luck"), name="broken"),
+                toys.candidate(toys.offering(toys.spec()), name="shut"),
+            ],
+            block=["shut"],
+        )
+    assert refused(plugins, "sign") == (
+        "unknown algorithm 'sign'; known: none; plugins that failed to load: toys/broken (RuntimeError: no luck); "
+        "blocked plugins: toys/shut"
+    )
+
+
+def test_the_registry_of_the_process_is_made_once():
+    assert registry() is registry()
+
+
+def test_another_registry_may_be_used_for_a_while(rivals):
+    before = registry()
+    with using_registry(rivals) as current:
+        assert current is rivals
+        assert registry() is rivals
+        with using_registry(before):
+            assert registry() is before
+        assert registry() is rivals
+    assert registry() is before
+
+
+def test_an_error_inside_ends_the_use_of_another_registry(rivals):
+    before = registry()
+    with pytest.raises(KeyError), using_registry(rivals):
+        raise KeyError
+    assert registry() is before

@@ -1,0 +1,64 @@
+import attrs
+import pytest
+
+from corepress.errors import PluginError
+from corepress.plugin import AlgorithmSpec
+
+
+def test_one_name_may_be_given_without_a_tuple(toys):
+    assert toys.spec(kind="training", targets="coreml").kind == ("training",)
+
+
+def test_a_spec_cannot_be_changed(toys):
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        toys.spec().name = "other"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "Sign"},
+        {"name": "dist/sign"},
+        {"name": ""},
+        {"kind": ("weights",)},
+        {"kind": ()},
+        {"needs": "data"},
+        {"produces": "lut"},
+        {"targets": ("onnx",)},
+        {"config": "toy.config.Config"},
+        {"implementation": "toy"},
+    ],
+)
+def test_what_the_core_does_not_know_is_refused(toys, wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        toys.spec(**wrong)
+
+
+def test_a_dotted_string_without_a_class_says_how_it_must_read(toys):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  (the whole text is compared)
+        toys.spec(config="toy.config")
+    assert str(caught.value) == "config must read 'package.module:Class', not 'toy.config'"
+
+
+def test_classes_are_imported_when_they_are_asked_for(toys):
+    spec = toys.spec(config="fractions:Fraction", implementation="collections:Counter")
+    assert spec.load_config().__name__ == "Fraction"
+    assert spec.load_implementation() == {}
+
+
+@pytest.mark.parametrize(
+    ("dotted", "reason"),
+    [
+        ("no_such_package:Config", "No module named 'no_such_package'"),
+        ("fractions:Config", "module 'fractions' has no attribute 'Config'"),
+    ],
+)
+def test_a_class_that_cannot_be_imported_is_named(toys, dotted, reason):
+    with pytest.raises(PluginError) as caught:
+        toys.spec(config=dotted).load_config()
+    assert str(caught.value) == f"algorithm 'sign': its config '{dotted}' cannot be imported: {reason}"
+
+
+def test_every_field_is_given_by_keyword():
+    with pytest.raises(TypeError):
+        AlgorithmSpec("sign")
