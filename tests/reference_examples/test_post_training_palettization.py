@@ -104,3 +104,10 @@ def test_joint_sparsity_and_palettization(model, data, op_types, tmp_path, spars
     assert op_types(mlmodel) == {"constexpr_lut_to_sparse", "constexpr_sparse_to_dense"}
     exact = coreml.convert(joint_compressed_model, torch.rand(1, 3, 32, 32), minimum_deployment_target="macOS15")
     coreml.verify(exact, joint_compressed_model)
+
+
+def test_a_per_channel_scale_with_a_channel_of_zeros(model):
+    model.module2.conv1.weight.data[3] = 0
+    palettizer = PostTrainingPalettizer(model, {"global_config": {"enable_per_channel_scale": True}})
+    palettized = palettizer.compress()
+    coreml.verify(converted(palettized), palettized)

@@ -11,6 +11,7 @@ from torch import Tensor
 from corepress.coreml._coremltools import types
 from corepress.coreml.exact import Rounding, package_value, rounding_to
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding, unpack_bits
+from corepress.encoding.affine import spread
 from corepress.errors import ExportError
 
 
@@ -77,6 +78,9 @@ def _shift_scale(op: Any) -> WeightEncoding:
     data = encoding_of(op.data)
     if isinstance(data, Palettized) and data.scale is None and op.offset is None:
         return attrs.evolve(data, scale=scale)
+    if isinstance(data, Dense) and op.offset is None:
+        # Compression tools move the scale of a palette onto its table of floats.
+        return Dense(data.values * spread(scale, data.shape))
     raise ExportError(f"{op.name}: a scale over {data.kind} data has no encoding")
 
 

@@ -38,7 +38,11 @@ class PackageWeights:
                     raise VerificationError(f"{name}: missing from the package, which recorded it as {recorded!r}")
                 return self._by_name[recorded]
         for name in names:
-            found = self._by_stem.get(re.sub(r"\W", "_", name), [])
+            sanitized = re.sub(r"\W", "_", name)
+            # A name must not begin with a digit; the converter puts something before it.
+            found = [
+                weight for prefix in ("", "_", "op_", "var_") for weight in self._by_stem.get(prefix + sanitized, [])
+            ]
             if found:
                 # The parameter itself has the shortest name; others were made of it.
                 return min(found, key=lambda weight: (not weight.compressed, len(weight.name)))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from .levels import Floats, Integers, Levels, Real, cluster_cost
+from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, Real, cluster_cost
 
 _TINY = 1e-30
 _CAPPING_ROUNDS = 2
@@ -30,7 +30,8 @@ def equal_error_edges(levels: Levels, bins: int) -> Integers:
         share *= bins / np.maximum(share.sum(axis=1, keepdims=True), _TINY)
         np.minimum(share, 1, out=share)
     reached = np.cumsum(share, axis=1, dtype=np.float64)
-    reached *= bins / np.maximum(reached[:, -1:], _TINY)
+    # A hair less than all bins, so that the last level, too, can have a bin of its own.
+    reached *= bins * (1 - 1e-9) / np.maximum(reached[:, -1:], _TINY)
     cell = np.minimum(reached, bins - 1).astype(np.int32) + np.arange(groups, dtype=np.int32)[:, None] * bins
     inside = np.bincount(cell.ravel(), minlength=groups * bins).reshape(groups, bins)
     edges = np.zeros((bins + 1, groups), np.int64)

@@ -5,7 +5,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from .levels import Floats, Integers, Levels
+from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels
 
 
 @frozen(eq=False)

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from .coarse import best_edges, equal_error_edges
-from .levels import Floats, Integers, Levels, cluster_cost
-from .refinement import refine
+from corepress_plugins.palettization.clustering.coarse import best_edges, equal_error_edges
+from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, cluster_cost
+from corepress_plugins.palettization.clustering.refinement import refine
 
 # Enough bins that the coarse optimum lies in the basin of the true one; more change the error by less than 1e-4.
 _BINS_PER_CLUSTER = 12
-_FEWEST_BINS, _MOST_BINS = 128, 2048
+_FEWEST_BINS, _MOST_BINS = 128, 3072
 _FEWEST_LONGEST = 24
 
 
@@ -51,7 +51,7 @@ def _partition(levels: Levels, k: int, *, exact: bool) -> Integers:
 
 
 def _unlimited_edges(levels: Levels, edges: Integers, k: int, *, exact: bool) -> Integers:
-    """Return the best edges (k + 1, G), looking at longer clusters wherever the limit on their length is felt."""
+    """Return the best edges (k + 1, G), looking at longer clusters wherever the limit on their length may be felt."""
     bins = len(edges) - 1
     chosen = np.empty((k + 1, edges.shape[1]), np.int64)
     groups = np.arange(edges.shape[1])
@@ -60,6 +60,8 @@ def _unlimited_edges(levels: Levels, edges: Integers, k: int, *, exact: bool) ->
         longest = min(longest, bins)
         part = levels if len(groups) == edges.shape[1] else levels.part(groups)
         chosen[:, groups] = best_edges(part, edges[:, groups], k, longest, exact=exact)
-        limited = (np.diff(chosen[:, groups], axis=0) >= longest).any(axis=0) & (longest < bins)
+        # Where two neighbours together are longer than the limit, one cluster in their place was not considered.
+        pairs = chosen[2:, groups] - chosen[:-2, groups]
+        limited = (pairs > longest).any(axis=0) & (longest < bins)
         groups, longest = groups[limited], 4 * longest
     return chosen

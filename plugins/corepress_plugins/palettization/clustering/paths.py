@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from .levels import Integers
+from corepress_plugins.palettization.clustering.levels import Integers
 
 _LONGEST_WALK = 32
 

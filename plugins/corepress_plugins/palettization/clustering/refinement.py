@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from .levels import Floats, Integers, Levels, cluster_cost
-from .paths import cheapest_path
+from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, cluster_cost
+from corepress_plugins.palettization.clustering.paths import cheapest_path
 
 _FIRST_REACH, _REACH = 6, 4
 _FINER = 3

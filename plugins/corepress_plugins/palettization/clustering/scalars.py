@@ -5,11 +5,11 @@ import torch
 from corepress.errors import WeightError
 from torch import Tensor
 
-from .assignment import assign
-from .histogram import Histogram
-from .partition import partition, partition_cost
-from .result import Clustering
-from .sorting import SortedValues
+from corepress_plugins.palettization.clustering.assignment import assign
+from corepress_plugins.palettization.clustering.histogram import Histogram
+from corepress_plugins.palettization.clustering.partition import partition, partition_cost
+from corepress_plugins.palettization.clustering.result import Clustering
+from corepress_plugins.palettization.clustering.sorting import SortedValues
 
 _MOST_SORTED = 1 << 14
 _CHUNK = 1 << 19

@@ -6,9 +6,9 @@ from attrs import frozen
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .assignment import count_reached
-from .levels import Floats, Integers, Levels
-from .partition import coarse_bins
+from corepress_plugins.palettization.clustering.assignment import count_reached
+from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels
+from corepress_plugins.palettization.clustering.partition import coarse_bins
 
 
 @frozen(eq=False)

@@ -50,8 +50,7 @@ class KMeansPalettization(WeightAlgorithm):
         """Cluster the kept values, group by group in one batch."""
         layout = layout_of(weight, config)
         scale = channel_scale(weight) if config.enable_per_channel_scale else None
-        values = weight.values if scale is None else weight.values / scale
-        found = _cluster(layout, values, weight.mask, config, rng)
+        found = _cluster(layout, weight, scale, 2**config.n_bits, rng)
         centroids = found.centroids if scale is None else round_significand(found.centroids)
         entries = layout.lut(centroids)
         lut: WeightEncoding = Dense(entries)
@@ -75,23 +74,19 @@ def layout_of(weight: WeightFacts, config: ModulePostTrainingPalettizerConfig) -
 
 
 def channel_scale(weight: WeightView) -> Tensor:
-    """Return the largest magnitude of every output channel (1 for channels of zeros), rounded to survive float16."""
+    """Return the largest magnitude of every output channel, rounded to survive float16; a channel of zeros gets zero."""
     others = [axis for axis in range(weight.values.ndim) if axis != weight.output_axis]
-    largest = weight.values.abs().amax(dim=others, keepdim=True)
-    return round_significand(largest.where(largest > 0, 1.0))
+    return round_significand(weight.values.abs().amax(dim=others, keepdim=True))
 
 
-def _cluster(
-    layout: GroupLayout,
-    values: Tensor,
-    mask: Tensor | None,
-    config: ModulePostTrainingPalettizerConfig,
-    rng: torch.Generator,
-) -> Clustering:
-    k = 2**config.n_bits
-    keep = None if mask is None else layout.split(mask)
-    points = layout.split(values)
+def _cluster(layout: GroupLayout, weight: WeightView, scale: Tensor | None, k: int, rng: torch.Generator) -> Clustering:
     if layout.cluster_dim > 1:
-        return cluster_vectors(points, k, generator=rng)
-    found = cluster_scalars(points[..., 0], k, keep=None if keep is None else keep[..., 0])
+        return cluster_vectors(layout.split(weight.values), k, generator=rng)
+    keep = None if weight.mask is None else layout.split(weight.mask)[..., 0]
+    values, importance = weight.values, None
+    if scale is not None:
+        values = values / scale.where(scale > 0, 1.0)
+        # An error in a scaled channel comes back times its scale: this makes the error of the weight the least one.
+        importance = layout.split((scale / scale.max().clamp_min(torch.finfo(torch.float32).tiny)).square().expand(weight.shape))[..., 0]
+    found = cluster_scalars(layout.split(values)[..., 0], k, weights=importance, keep=keep)
     return attrs.evolve(found, centroids=found.centroids[..., None])
