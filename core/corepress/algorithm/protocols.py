@@ -34,7 +34,6 @@ class WeightAlgorithm(Protocol):
 
         Raises:
             Unsupported: the weight cannot be compressed as configured.
-
         """
         return None
 

@@ -50,7 +50,6 @@ def collect(
 
     Raises:
         PlanError: a statistic needs a loss and `loss_fn` is missing or returns none, or the data is empty.
-
     """
     asked = {
         w.name: {spec: spec.collector(w.facts) for spec in dict.fromkeys(requests.get(w.name, ()))} for w in weights

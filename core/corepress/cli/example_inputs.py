@@ -21,7 +21,6 @@ def example_inputs(shapes: Sequence[str], function: str | None, model: str) -> A
 
     Raises:
         WrongUsage: none or several of these are given, or one of them is wrong.
-
     """
     if shapes and function:
         raise WrongUsage("give --example-input or --example-inputs, not both")

@@ -18,7 +18,6 @@ def load_model(reference: str, state_file: Path | None) -> nn.Module:
 
     Raises:
         WrongUsage: there is no such model, or the state is not one of its.
-
     """
     if Path(reference).suffix == ".mlpackage":
         raise WrongUsage(f"model {reference!r}: Core ML programs as input are not supported yet")
@@ -39,7 +38,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
     Raises:
         WrongUsage: it cannot be read, or holds something else.
-
     """
     if not path.is_file():
         raise WrongUsage(f"{path}: there is no such file")
@@ -69,7 +67,6 @@ def safetensors_torch() -> Any:
 
     Raises:
         WrongUsage: it is not installed.
-
     """
     try:
         import safetensors.torch

@@ -13,7 +13,6 @@ def check_writable(out: Path, force: bool) -> None:
 
     Raises:
         WrongUsage: with the way out.
-
     """
     if not out.parent.is_dir():
         raise WrongUsage(f"{out}: there is no folder {str(out.parent)!r}; make it first")

@@ -15,7 +15,6 @@ def resolve(reference: str, what: str) -> Any:
 
     Raises:
         WrongUsage: there is no such module or name, or importing the module fails.
-
     """
     module_name, colon, name = reference.partition(":")
     if not (module_name and colon and name):
@@ -42,7 +41,6 @@ def function(reference: str, what: str) -> Callable[..., Any]:
 
     Raises:
         WrongUsage: there is none.
-
     """
     return _callable(resolve(reference, what), reference, what)
 
@@ -52,7 +50,6 @@ def called(found: Any, reference: str, what: str) -> Any:
 
     Raises:
         WrongUsage: it cannot be called so, or it fails.
-
     """
     make = _callable(found, reference, what)
     try:

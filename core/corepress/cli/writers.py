@@ -34,7 +34,6 @@ def write_package(model: nn.Module, path: Path, example_inputs: Any, target: str
 
     Raises:
         VerificationError: the package does not hold the weights of the model.
-
     """
     converted = coreml.convert(model, example_inputs, minimum_deployment_target=target)
     converted.save(str(path))

@@ -3,10 +3,9 @@
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TextIO
+from typing import Any, ClassVar, Generic, Self, TextIO, TypeVar
 
 import attrs
-from typing_extensions import TypeVar
 
 from corepress.config.document import Document, dump_yaml, load_yaml
 from corepress.config.options import layered, option
@@ -16,7 +15,7 @@ from corepress.config.scalars import NameKey, TypeKey
 from corepress.config.schema import Configuration, ModuleConfig, structure
 from corepress.config.structuring import converter
 
-M = TypeVar("M", bound=ModuleConfig, default=ModuleConfig)
+M = TypeVar("M", bound=ModuleConfig)
 
 _SECTIONS = ("module_type_configs", "module_name_configs")
 

@@ -17,7 +17,6 @@ class BoundCompressor:
     Args:
         model: the model to compress.
         config: a configuration of the algorithm, or a mapping; None for its defaults.
-
     """
 
     algorithm: ClassVar[str]

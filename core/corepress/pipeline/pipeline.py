@@ -68,7 +68,6 @@ class Pipeline:
 
     Raises:
         ConfigError: with every problem of every stage.
-
     """
 
     def __init__(self, stages: Sequence[Stage], *, seed: int = 0) -> None:
@@ -134,7 +133,6 @@ class Pipeline:
 
         Raises:
             ConfigError, PlanError, WeightError: what is wrong, and the way out.
-
         """
         return self._blueprint(model, False, minimum_deployment_target, strict).plan
 
@@ -162,7 +160,6 @@ class Pipeline:
 
         Raises:
             ConfigError, PlanError, WeightError: before any work is done.
-
         """
         self._check_needs(data, loss_fn)
         blueprint = self._blueprint(model, False, minimum_deployment_target, strict)
@@ -190,7 +187,6 @@ class Pipeline:
             model: the model; a copy is prepared unless `inplace`.
             example_inputs: accepted for algorithms that trace the model; weights need none.
             inplace: attach to `model` itself. An optimizer made before stays valid: parameters keep their identity.
-
         """
         blueprint = self._blueprint(model, True, None, False)
         base = model if inplace else copy.deepcopy(model)
@@ -227,7 +223,6 @@ class Pipeline:
             inplace: change it, instead of a copy. Finalizing it a second time changes nothing.
             data: batches of calibration data, where a one-shot stage needs them.
             loss_fn: `loss_fn(model, batch)`, where a one-shot stage needs gradients.
-
         """
         current = self._in_training("finalize")
         base = current.target.model if model is None else model
@@ -282,7 +277,6 @@ class Pipeline:
 
         Raises:
             StateError: the state belongs to another recipe or to other weights.
-
         """
         current = self._in_training("load_state_dict")
         if state.get("recipe") != self.to_yaml():

@@ -91,7 +91,6 @@ def draw_up(
         ConfigError: a rule names something that the model does not have.
         PlanError: something cannot work; all such problems at once.
         WeightError: a planned weight holds NaN or infinite values.
-
     """
     weights = list(target.weights())
     if not weights:

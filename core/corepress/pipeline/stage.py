@@ -42,13 +42,10 @@ class BoundStage:
         return f"stage {self.index + 1} ({self.algorithm})"
 
 
-def bind(stages: Sequence[Stage], document: Document | None = None) -> tuple[BoundStage, ...]:
-    """Find the algorithm of every stage and structure its configuration.
-
-    Raises:
-        ConfigError: with every problem of every stage.
-
-    """
+def bind(
+    stages: Sequence[tuple[int, Stage]], document: Document | None = None
+) -> tuple[tuple[BoundStage, ...], list[Problem]]:
+    """Find the algorithm of every numbered stage and structure its configuration; return the problems beside them."""
     bound: list[BoundStage] = []
     problems: list[Problem] = []
     for index, stage in stages:

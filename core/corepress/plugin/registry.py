@@ -32,7 +32,6 @@ class Registry:
         allow: load only these (plugin, distribution, or `distribution/name`); by default `COREPRESS_PLUGINS`.
         block: never load these; by default `COREPRESS_BLOCK_PLUGINS`.
         strict: raise `PluginError` for a plugin that fails, instead of recording it.
-
     """
 
     def __init__(
@@ -69,7 +68,6 @@ class Registry:
 
         Raises:
             UnknownAlgorithmError: nobody offers it, or more than one does.
-
         """
         distribution, _, bare = name.rpartition("/")
         found = [

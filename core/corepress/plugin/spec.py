@@ -46,7 +46,6 @@ class AlgorithmSpec:
         produces: `sparsity`, `palette`, `affine`, or `dense` when it only changes values.
         targets: where it works: `torch`, `coreml`.
         api: the version of the author API that it was written for.
-
     """
 
     name: str = attrs.field(validator=[attrs.validators.instance_of(str), attrs.validators.matches_re(r"[a-z][\w-]*")])
@@ -93,7 +92,6 @@ class ModuleKind:
         kind: the name that algorithms see, such as `linear`, `conv2d` or `embedding`.
         weights: its compressible parameters; those that an instance lacks are passed over.
         owns: names of submodules that belong to it, so that a rule for the module reaches their weights too.
-
     """
 
     module: str

@@ -111,7 +111,6 @@ def read(module: nn.Module, parameter: str, values: Tensor, name: str) -> Weight
 
     Raises:
         StateError: the values are no longer those that the buffers describe, because they were changed afterwards.
-
     """
     opaque = getattr(module, _OPAQUE, {}).get(parameter)
     if opaque is not None:

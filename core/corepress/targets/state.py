@@ -19,7 +19,6 @@ def load_state(model: M, state: Mapping[str, Tensor]) -> M:
 
     Raises:
         StateError: the state belongs to another model; this one may hold a part of it.
-
     """
     for module in model.modules():
         metadata.clear_all(module)

@@ -149,7 +149,6 @@ def sibling(weight: TorchWeight, parameter: str) -> TorchWeight:
 
     Raises:
         LookupError: a module has no such parameter, or modules that share the weight do not share the parameter.
-
     """
     for place in weight.places:
         if not _has(place.module, parameter):

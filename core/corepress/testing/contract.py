@@ -32,7 +32,6 @@ class AlgorithmContract(
         class TestTernary(AlgorithmContract):
             algorithm = "ternary"
             configs = [{}, {"granularity": "per_channel"}]
-
     """
 
     _registry: ClassVar[Registry]

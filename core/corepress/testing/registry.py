@@ -19,7 +19,6 @@ def plugins_of(*plugins: Any, beside_installed: bool = False) -> Iterator[Regist
 
     Raises:
         PluginError: one of the plugins cannot be loaded.
-
     """
     with using_registry(registry_of(*plugins, beside_installed=beside_installed)) as registry:
         yield registry

@@ -1,6 +1,7 @@
 """The optimal contiguous clusters of sorted levels."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from corepress_plugins.palettization.clustering.coarse import best_edges, equal_error_edges
 from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, cluster_cost
@@ -60,8 +61,22 @@ def _unlimited_edges(levels: Levels, edges: Integers, k: int, *, exact: bool) ->
         longest = min(longest, bins)
         part = levels if len(groups) == edges.shape[1] else levels.part(groups)
         chosen[:, groups] = best_edges(part, edges[:, groups], k, longest, exact=exact)
-        # Where two neighbours together are longer than the limit, one cluster in their place was not considered.
-        pairs = chosen[2:, groups] - chosen[:-2, groups]
-        limited = (pairs > longest).any(axis=0) & (longest < bins)
-        groups, longest = groups[limited], 4 * longest
+        # One cluster in place of two neighbours was not considered where both are longer than the limit.
+        pairs = (chosen[2:, groups] - chosen[:-2, groups] > longest) & (longest < bins)
+        if not exact:
+            pairs &= _could_merge(part, edges[chosen[:, groups], groups])
+        groups, longest = groups[pairs.any(axis=0)], 4 * longest
     return chosen
+
+
+def _could_merge(levels: Levels, boundaries: Integers) -> NDArray[np.bool_]:
+    """Return which neighbours (k - 1, G) might better be one cluster.
+
+    That frees a cluster, whose use elsewhere can at most remove the error of the worst cluster.
+    """
+    sums = levels.at(boundaries)
+    mass, first, second = (np.diff(after, axis=0) for after in sums)
+    pair_mass, pair_first, pair_second = (after[2:] - after[:-2] for after in sums)
+    cost, pair_cost = cluster_cost(mass, first, second), cluster_cost(pair_mass, pair_first, pair_second)
+    better: NDArray[np.bool_] = pair_cost - cost[1:] - cost[:-1] < cost.max(axis=0)
+    return better

@@ -74,7 +74,7 @@ def layout_of(weight: WeightFacts, config: ModulePostTrainingPalettizerConfig) -
 
 
 def channel_scale(weight: WeightView) -> Tensor:
-    """Return the largest magnitude of every output channel, rounded to survive float16; a channel of zeros gets zero."""
+    """Return the largest magnitude of every output channel, zero for channels of zeros, rounded to survive float16."""
     others = [axis for axis in range(weight.values.ndim) if axis != weight.output_axis]
     return round_significand(weight.values.abs().amax(dim=others, keepdim=True))
 
@@ -87,6 +87,7 @@ def _cluster(layout: GroupLayout, weight: WeightView, scale: Tensor | None, k: i
     if scale is not None:
         values = values / scale.where(scale > 0, 1.0)
         # An error in a scaled channel comes back times its scale: this makes the error of the weight the least one.
-        importance = layout.split((scale / scale.max().clamp_min(torch.finfo(torch.float32).tiny)).square().expand(weight.shape))[..., 0]
+        share = scale / scale.max().clamp_min(torch.finfo(torch.float32).tiny)
+        importance = layout.split(share.square().expand(weight.shape))[..., 0]
     found = cluster_scalars(layout.split(values)[..., 0], k, weights=importance, keep=keep)
     return attrs.evolve(found, centroids=found.centroids[..., None])

@@ -19,6 +19,5 @@ class PostTrainingPalettizer(BoundCompressor):
             num_kmeans_workers: weights that are clustered at a time, by default one for each core; results do not
                 depend on it.
             inplace: write the result into the model itself.
-
         """
         return self.pipeline.compress(self.model, inplace=inplace, workers=num_kmeans_workers)

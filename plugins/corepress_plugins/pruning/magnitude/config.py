@@ -75,7 +75,7 @@ class ModuleMagnitudePrunerConfig(ModuleConfig):
 
 
 @layered
-class MagnitudePrunerConfig(CompressionConfig):
+class MagnitudePrunerConfig(CompressionConfig[ModuleMagnitudePrunerConfig]):
     """Say which modules are pruned by magnitude, and how: for all, by type and by name."""
 
     module_config: ClassVar[type[ModuleConfig]] = ModuleMagnitudePrunerConfig

@@ -5,7 +5,6 @@ magnitudes the earlier positions are kept. With `keep`, the mask of an earlier s
 weights that are gone already count towards the zeros asked for.
 """
 
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
