@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from corepress.pipeline.compressor import BoundCompressor, OneShotCompressor, TrainingCompressor
-    from corepress.pipeline.pipeline import Compressor, Pipeline
+    from corepress.pipeline.pipeline import Pipeline
+    from corepress.pipeline.protocol import Compressor
     from corepress.pipeline.report import Plan, Report, Row
     from corepress.pipeline.stage import Stage
 
@@ -26,7 +27,7 @@ __all__ = [
 
 _HOME = {
     "BoundCompressor": "compressor",
-    "Compressor": "pipeline",
+    "Compressor": "protocol",
     "OneShotCompressor": "compressor",
     "Pipeline": "pipeline",
     "Plan": "report",

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 from torch import nn
 
 from corepress.config import CompressionConfig
-from corepress.pipeline.pipeline import LossFunction, Pipeline
+from corepress.pipeline.pipeline import Pipeline
+from corepress.pipeline.protocol import LossFunction
 from corepress.pipeline.report import Report
 from corepress.pipeline.stage import Stage
 

@@ -1,9 +1,9 @@
 """The pipeline: an ordered list of stages that is a compressor itself."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self, TextIO
+from typing import Any, Self, TextIO
 
 import attrs
 import torch
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from corepress.config import Document, Problem, raise_problems
 from corepress.errors import PlanError, StateError
 from corepress.pipeline import recipe, training
-from corepress.pipeline.planner import Blueprint, draw_up
+from corepress.pipeline.blueprint import Blueprint
+from corepress.pipeline.planner import draw_up
+from corepress.pipeline.protocol import LossFunction
 from corepress.pipeline.provenance import PROVENANCE, plugin_versions, provenance
 from corepress.pipeline.report import Plan, Report
 from corepress.pipeline.run import Run, StageRun, watched
@@ -20,40 +22,6 @@ from corepress.pipeline.stage import BoundStage, Stage, bind
 from corepress.plugin import registry
 from corepress.targets import Target, TorchTarget, Weight
 from corepress.targets.deployment import DeploymentTarget
-
-LossFunction = Callable[[nn.Module, Any], Tensor]
-
-
-class Compressor(Protocol):
-    """What every compressor offers: work in a training loop, one-shot work, reports and checkpoints."""
-
-    def prepare(self, model: nn.Module, example_inputs: Any = None, inplace: bool = False) -> nn.Module:
-        """Return the model with simulators attached."""
-        ...
-
-    def step(self) -> None:
-        """Advance the schedules; call it once for every step of the training loop."""
-        ...
-
-    def report(self) -> Report:
-        """Return what has become of every weight."""
-        ...
-
-    def finalize(self, model: nn.Module | None = None, inplace: bool = False) -> nn.Module:
-        """Return the model with simulators turned into compressed weights."""
-        ...
-
-    def compress(self, model: nn.Module) -> nn.Module:
-        """Return the compressed model, without training."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything needed to go on later."""
-        ...
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
-        ...
 
 
 class Pipeline:

@@ -1,9 +1,8 @@
 """Make a plan: which weight meets which stage with which configuration, and whether that can work."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import attrs
 import torch
 
 from corepress.algorithm import Simulator, Unsupported
@@ -17,64 +16,14 @@ from corepress.encoding import (
     SparseForm,
     compose_forms,
 )
-from corepress.errors import ConfigError, ExportError, PlanError, StateError, WeightError
-from corepress.pipeline.report import Plan, Row
+from corepress.errors import ConfigError, ExportError, PlanError, WeightError
+from corepress.pipeline.blueprint import Blueprint, StagePlan, Task
+from corepress.pipeline.draft import Draft, other_rows
+from corepress.pipeline.report import Plan
 from corepress.pipeline.stage import BoundStage
 from corepress.targets import Target, Weight
 from corepress.targets.deployment import DeploymentTarget
 from corepress.targets.support import check as check_target
-
-PACKAGE = "iOS18"
-
-
-@attrs.frozen
-class Task:
-    """One weight in one stage: the configuration that won, and the rule by which it won.
-
-    `base` names the weight that the rule reached, and `parameter` its sibling that the algorithm wants instead, if any.
-    """
-
-    config: Any
-    rule: str
-    base: str
-    parameter: str | None = None
-
-    def handle(self, target: Target) -> Weight:
-        """Return the weight's handle on a target, which may be a copy of the planned model."""
-        weight = next((w for w in target.weights() if w.name == self.base), None)
-        if weight is None:
-            raise StateError(f"the model has no weight {self.base!r}; pass the planned model or a copy of it")
-        return weight if self.parameter is None else target.sibling(weight, self.parameter)
-
-
-@attrs.frozen
-class StagePlan:
-    """A stage and its tasks by weight name; `training` stages work in the user's loop."""
-
-    stage: BoundStage
-    tasks: dict[str, Task]
-    training: bool
-
-
-@attrs.frozen
-class Blueprint:
-    """A sound plan: the stages in the order of their work, the weights they work on, and the table to show."""
-
-    stages: tuple[StagePlan, ...]
-    weights: dict[str, Weight]
-    plan: Plan
-
-
-@attrs.define
-class _Draft:
-    """What is known of one weight while the stages are gone through."""
-
-    weight: Weight
-    form: Form | None
-    steps: list[str] = attrs.field(factory=list)
-    rules: list[str] = attrs.field(factory=list)
-    skipped: list[str] = attrs.field(factory=list)
-    left: list[str] = attrs.field(factory=list)
 
 
 def draw_up(
@@ -98,7 +47,7 @@ def draw_up(
             "the model has no compressible weights: corepress knows Linear, convolutions, Embedding and "
             "MultiheadAttention; a plugin can add other modules with the hook register_module_kinds"
         )
-    drafts = {weight.name: _Draft(weight, weight.encoding().form) for weight in weights}
+    drafts = {weight.name: Draft(weight, weight.encoding().form) for weight in weights}
     warnings: list[str] = []
     problems: list[str] = []
     plans = []
@@ -125,7 +74,7 @@ def draw_up(
         warnings.append(f"{len(skipped)} of {len(drafts)} weights were skipped, for the reasons given for each")
     if not planned:
         warnings.append("nothing is compressed: no rule reaches a weight that can be compressed as it asks")
-    rows = [_row(draft) for draft in drafts.values()] + _other_rows(target, drafts)
+    rows = [draft.row() for draft in drafts.values()] + other_rows(target, drafts)
     return Blueprint(_in_order(plans), planned, Plan(tuple(rows), warnings=tuple(warnings)))
 
 
@@ -152,10 +101,10 @@ def _draft_of(
     match: Match[Any],
     weight: Weight,
     parameter: str | None,
-    drafts: dict[str, _Draft],
+    drafts: dict[str, Draft],
     target: Target,
     problems: list[str],
-) -> _Draft | None:
+) -> Draft | None:
     draft = drafts[weight.name]
     if parameter is None:
         return draft
@@ -165,13 +114,13 @@ def _draft_of(
         _refuse(stage, match, draft, str(error), problems)
         return None
     draft.left.append(f"{match.rule} is about {parameter!r} instead")
-    return drafts.setdefault(sibling.name, _Draft(sibling, sibling.encoding().form))
+    return drafts.setdefault(sibling.name, Draft(sibling, sibling.encoding().form))
 
 
 def _accept(
     stage: BoundStage,
     match: Match[Any],
-    draft: _Draft,
+    draft: Draft,
     deployment: DeploymentTarget | None,
     strict: bool,
     problems: list[str],
@@ -185,17 +134,15 @@ def _accept(
         _refuse(stage, match, draft, str(reason), problems, strict)
         return False
     try:
-        composed = None
-        if draft.form is not None:
-            # An algorithm that cannot predict its form is still held to the order of the stages.
-            composed = compose_forms(draft.form, stage.spec.produces, new or _typical_form(stage.spec.produces))
+        # An algorithm that cannot predict its form is still held to the order of the stages.
+        draft.form = compose_forms(draft.form, stage.spec.produces, new or _typical_form(stage.spec.produces))
     except CompositionError as reason:
         before = " after " + " and ".join(draft.steps) if draft.steps else ""
         problems.append(f"{name}: {stage.label} cannot work{before}: {reason}")
         return False
-    draft.form = composed if new is not None else None
+    draft.predicted &= new is not None
     try:
-        if deployment is not None and draft.form is not None:
+        if deployment is not None and draft.predicted:
             check_target(draft.form, deployment)
     except ExportError as lack:
         problems.append(f"{name}: {lack}")
@@ -223,7 +170,7 @@ def _typical_form(produces: str) -> Form:
 
 
 def _refuse(
-    stage: BoundStage, match: Match[Any], draft: _Draft, reason: str, problems: list[str], strict: bool = False
+    stage: BoundStage, match: Match[Any], draft: Draft, reason: str, problems: list[str], strict: bool = False
 ) -> None:
     if match.rule.named or strict:
         problems.append(f"{draft.weight.name}: {stage.label} cannot compress it as {match.rule} asks: {reason}")
@@ -256,35 +203,3 @@ def _in_order(plans: Sequence[StagePlan]) -> tuple[StagePlan, ...]:
     rank = Simulator.CANONICAL_ORDER.index
     training = iter(sorted((p for p in plans if p.training), key=lambda p: rank(p.stage.spec.produces)))
     return tuple(next(training) if plan.training else plan for plan in plans)
-
-
-def _row(draft: _Draft) -> Row:
-    weight, form = draft.weight, draft.form
-    count = weight.facts.count
-    status = "planned" if draft.steps else "skipped" if draft.skipped else "left"
-    return Row(
-        name=weight.name,
-        names=weight.names,
-        kind=weight.kind,
-        shape=weight.shape,
-        status=status,
-        steps=tuple(draft.steps),
-        rules=tuple(draft.rules),
-        reason="; ".join(dict.fromkeys(draft.skipped or ([] if draft.steps else draft.left))),
-        form="known when done" if form is None else form.describe(),
-        sparsity=form.sparsity if isinstance(form, SparseForm) else None,
-        bytes_before=DenseForm().nbytes(count, PACKAGE),
-        bytes_after=None if form is None else form.nbytes(count, PACKAGE),
-    )
-
-
-def _other_rows(target: Target, planned: Collection[str]) -> list[Row]:
-    rows = []
-    for name, (shape, reason) in target.others().items():
-        if name in planned:
-            continue
-        size = DenseForm().nbytes(torch.Size(shape).numel(), PACKAGE)
-        rows.append(
-            Row(name=name, kind="", shape=shape, status="unknown", reason=reason, bytes_before=size, bytes_after=size)
-        )
-    return rows

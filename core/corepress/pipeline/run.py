@@ -16,8 +16,8 @@ from corepress.algorithm import WeightView, generator_for
 from corepress.calibration import collect
 from corepress.encoding import Slot, WeightEncoding, slot_for
 from corepress.errors import CorepressError, PlanError, PluginError
+from corepress.pipeline.blueprint import Blueprint, StagePlan, Task
 from corepress.pipeline.measuring import measured
-from corepress.pipeline.planner import Blueprint, StagePlan, Task
 from corepress.pipeline.report import Report, Row
 from corepress.pipeline.stage import BoundStage
 from corepress.plugin import registry

@@ -12,7 +12,8 @@ from corepress.algorithm import Simulator
 from corepress.algorithm.simulator import KeepZeros
 from corepress.encoding import Dense, Sparse, WeightEncoding, slot_for
 from corepress.errors import PlanError, StateError
-from corepress.pipeline.planner import Blueprint, require_finite
+from corepress.pipeline.blueprint import Blueprint
+from corepress.pipeline.planner import require_finite
 from corepress.pipeline.run import view_of
 from corepress.targets import TorchTarget, TorchWeight, simulation
 

@@ -67,6 +67,13 @@ class SignPalette(WeightAlgorithm, TrainingAlgorithm):
         return SignSimulator()
 
 
+class UnpredictedPalette(SignPalette):
+    """The same, without telling its form beforehand."""
+
+    def predict(self, weight, config):
+        return None
+
+
 class SignSimulator(Simulator):
     def forward(self, weight):
         hard = _palette(weight.detach(), weight.detach() != 0).decode().where(weight != 0, 0.0)
@@ -86,7 +93,7 @@ def events():
 def toys(events):
     """A registry with the installed plugins and a toy one: `sign`, and an observer."""
     home = types.ModuleType("toy_algorithms")
-    home.SignConfig, home.SignPalette = SignConfig, SignPalette
+    home.SignConfig, home.SignPalette, home.UnpredictedPalette = SignConfig, SignPalette, UnpredictedPalette
     sys.modules["toy_algorithms"] = home
     spec = AlgorithmSpec(
         name="sign",
@@ -104,6 +111,7 @@ def toys(events):
                 spec,
                 attrs.evolve(spec, name="sign_trained", kind=("training",)),
                 attrs.evolve(spec, name="sign_one_shot", kind=("weight",)),
+                attrs.evolve(spec, name="unpredicted", implementation="toy_algorithms:UnpredictedPalette"),
             ]
 
         @hookimpl

@@ -11,8 +11,8 @@ _BLOCK = 1 << 15
 def assign(values: Tensor, centroids: Tensor) -> Tensor:
     """Return the index, uint8, of the centroid nearest to every value.
 
-    `values` is (G, n) float32, `centroids` (G, k) float32 ascending. A value that equals a centroid gets a centroid of that
-    value; one half-way between two gets the upper one; of equal centroids the last one is taken.
+    `values` is (G, n) float32, `centroids` (G, k) float32 ascending. A value that equals a centroid gets a centroid of
+    that value; one half-way between two gets the upper one; of equal centroids the last one is taken.
     """
     low, high = centroids[:, :-1], centroids[:, 1:]
     middle = ((low.double() + high.double()) / 2).float()

@@ -15,8 +15,9 @@ _CAPPING_ROUNDS = 2
 def equal_error_edges(levels: Levels, bins: int) -> Integers:
     """Return positions (bins + 1, G) that cut each group where an optimal quantizer of `bins` cells would.
 
-    The optimal cells of a density p hold about equal shares of the integral of p^(1/3) (Panter and Dite, 1951). No share is
-    larger than a bin, so that far outliers take one bin each. A group of at most `bins` levels is cut at every level.
+    The optimal cells of a density p hold about equal shares of the integral of p^(1/3) (Panter and Dite, 1951). No gap
+    between two levels has more than one bin, so that far outliers leave bins for the others. A group of at most `bins`
+    levels is cut at every level.
     """
     counts, (groups, width) = levels.counts, levels.values.shape
     gap = np.zeros((groups, width), np.float32)
@@ -27,7 +28,8 @@ def equal_error_edges(levels: Levels, bins: int) -> Integers:
     np.multiply(np.sqrt(share, out=share), root, out=share)
     np.sqrt(share, out=share)
     for _ in range(_CAPPING_ROUNDS):
-        share *= bins / np.maximum(share.sum(axis=1, keepdims=True), _TINY)
+        total = np.maximum(share.sum(axis=1, dtype=np.float64, keepdims=True), _TINY)
+        share *= (bins / total).astype(np.float32)
         np.minimum(share, 1, out=share)
     reached = np.cumsum(share, axis=1, dtype=np.float64)
     # A hair less than all bins, so that the last level, too, can have a bin of its own.
@@ -71,7 +73,7 @@ def _costs_by_length(levels: Levels, edges: Integers, longest: int) -> Floats:
 
 
 def _ending_at(padded: NDArray[Real], longest: int) -> NDArray[Real]:
-    """View (..., longest + bins + 1, G) as (..., longest, bins, G): what lies `longest`, ..., 1 places before each edge."""
+    """View (..., longest + bins + 1, G) as (..., longest, bins, G): what lies `longest`, ..., 1 before each edge."""
     bins = padded.shape[-2] - 1 - longest
     return np.moveaxis(sliding_window_view(padded[..., 1:-1, :], bins, axis=-2), -1, -2)
 

@@ -1,4 +1,4 @@
-"""Counts of values on a companded, scale-relative grid of up to 16 bits."""
+"""Counts of values on a companded, scale-relative grid."""
 
 import numpy as np
 import torch
@@ -12,8 +12,9 @@ from corepress_plugins.palettization.clustering.levels import Floats, Integers, 
 class Histogram:
     """Hold the grid code of every value, and the occupied codes as levels.
 
-    `codes` is int32, (G, n), with code 2 * half + 1 for values that are not fitted. `occupied` is (G, N): the code of each
-    level. `coarseness` (G,) is the squared error that the grid itself makes.
+    `codes` is int32, (G, n), one range of 2 * half + 2 codes for each group; the last is for values that are not fitted.
+    `occupied` (G, N) is the code of each level within its range. `coarseness` (G,) is the squared error that the grid
+    itself makes.
     """
 
     codes: Tensor
@@ -60,8 +61,7 @@ def _codes(values: Tensor, half: int) -> Tensor:
     largest = torch.linalg.vector_norm(values, ord=torch.inf, dim=1, keepdim=True)
     # The reciprocal of a subnormal number would be infinite.
     scale = torch.where(largest > 0, largest, 1.0).reciprocal_().clamp_(max=2.0**126)
-    relative = values * scale
-    roots = relative.abs().sqrt_().clamp_(max=1.0).copysign_(relative)
+    roots = (values * scale).abs_().sqrt_().clamp_(max=1.0).copysign_(values)
     return roots.mul_(half).add_(half + 0.5).to(torch.int32)
 
 

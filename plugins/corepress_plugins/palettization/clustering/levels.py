@@ -17,10 +17,10 @@ _TINY = 1e-30
 class Levels:
     """Hold N ascending levels for each of G groups.
 
-    `values` is (G, N), shifted and scaled to a range of about one; `masses` (G, N) are their weights, None where every level
-    weighs one. `counts` (G,) says how many levels are real, the others are padding without mass. `mass`, `first` and
-    `second` are (G, N + 1): the sums of w, w·x and w·x² over the levels before a position. `unit` (G,) is the squared error
-    that these sums measure as one. A cluster is a range of positions [start, stop).
+    `values` is (G, N), shifted and scaled to a range of about one; `masses` (G, N) are their weights, None where every
+    level weighs one. `counts` (G,) says how many levels are real, the others are padding without mass. `mass`, `first`
+    and `second` are (G, N + 1): the sums of w, w·x and w·x² over the levels before a position. `unit` (G,) is the squared
+    error that these sums measure as one. A cluster is a range of positions [start, stop).
     """
 
     values: Floats
@@ -56,8 +56,8 @@ class Levels:
     def part(self, groups: Integers) -> "Levels":
         """Return the levels of some groups."""
         masses = None if self.masses is None else self.masses[groups]
-        fields = (self.counts, self.mass, self.first, self.second, self.unit)
-        return Levels(self.values[groups], masses, *(field[groups] for field in fields))
+        mass, first, second = self.mass[groups], self.first[groups], self.second[groups]
+        return Levels(self.values[groups], masses, self.counts[groups], mass, first, second, self.unit[groups])
 
     def at(self, positions: Integers, groups: Integers | None = None) -> tuple[Floats, Floats, Floats]:
         """Return the three running sums at positions (..., G), whose last axis goes over `groups` (default: all)."""

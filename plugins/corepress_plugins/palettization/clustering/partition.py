@@ -44,7 +44,7 @@ def _partition(levels: Levels, k: int, *, exact: bool) -> Integers:
     edges = equal_error_edges(levels, bins)
     chosen = _unlimited_edges(levels, edges, k, exact=exact)
     columns = np.arange(len(levels.counts))
-    boundaries = edges[chosen, columns]
+    boundaries: Integers = edges[chosen, columns]
     if exact:
         return boundaries
     bin_width = (edges[np.minimum(chosen + 1, bins), columns] - edges[np.maximum(chosen - 1, 0), columns]) / 2
@@ -56,7 +56,7 @@ def _unlimited_edges(levels: Levels, edges: Integers, k: int, *, exact: bool) ->
     bins = len(edges) - 1
     chosen = np.empty((k + 1, edges.shape[1]), np.int64)
     groups = np.arange(edges.shape[1])
-    longest = max(3 * bins // k, _FEWEST_LONGEST)
+    longest = max(3 * coarse_bins(k) // k, _FEWEST_LONGEST)
     while len(groups):
         longest = min(longest, bins)
         part = levels if len(groups) == edges.shape[1] else levels.part(groups)

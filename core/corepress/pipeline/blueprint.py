@@ -1,0 +1,48 @@
+"""A sound plan in the form that a run works from."""
+
+from typing import Any
+
+import attrs
+
+from corepress.errors import StateError
+from corepress.pipeline.report import Plan
+from corepress.pipeline.stage import BoundStage
+from corepress.targets import Target, Weight
+
+
+@attrs.frozen
+class Task:
+    """One weight in one stage: the configuration that won, and the rule by which it won.
+
+    `base` names the weight that the rule reached, and `parameter` its sibling that the algorithm wants instead, if any.
+    """
+
+    config: Any
+    rule: str
+    base: str
+    parameter: str | None = None
+
+    def handle(self, target: Target) -> Weight:
+        """Return the weight's handle on a target, which may be a copy of the planned model."""
+        weight = next((w for w in target.weights() if w.name == self.base), None)
+        if weight is None:
+            raise StateError(f"the model has no weight {self.base!r}; pass the planned model or a copy of it")
+        return weight if self.parameter is None else target.sibling(weight, self.parameter)
+
+
+@attrs.frozen
+class StagePlan:
+    """A stage and its tasks by weight name; `training` stages work in the user's loop."""
+
+    stage: BoundStage
+    tasks: dict[str, Task]
+    training: bool
+
+
+@attrs.frozen
+class Blueprint:
+    """A sound plan: the stages in the order of their work, the weights they work on, and the table to show."""
+
+    stages: tuple[StagePlan, ...]
+    weights: dict[str, Weight]
+    plan: Plan
