@@ -12,7 +12,7 @@ from corepress_plugins.palettization.clustering.levels import Floats, Integers, 
 class Histogram:
     """Hold the grid code of every value, and the occupied codes as levels.
 
-    `codes` is int32, (G, n), one range of 2 * half + 2 codes for each group; the last is for values that are not fitted.
+    `codes` is int32, (G, n), a range of 2 * half + 2 codes for each group; the last is for values that are not fitted.
     `occupied` (G, N) is the code of each level within its range. `coarseness` (G,) is the squared error that the grid
     itself makes.
     """

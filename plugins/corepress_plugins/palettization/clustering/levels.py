@@ -19,8 +19,8 @@ class Levels:
 
     `values` is (G, N), shifted and scaled to a range of about one; `masses` (G, N) are their weights, None where every
     level weighs one. `counts` (G,) says how many levels are real, the others are padding without mass. `mass`, `first`
-    and `second` are (G, N + 1): the sums of w, w·x and w·x² over the levels before a position. `unit` (G,) is the squared
-    error that these sums measure as one. A cluster is a range of positions [start, stop).
+    and `second` are (G, N + 1): the sums of w, w·x and w·x² over the levels before a position. `unit` (G,) is the
+    squared error that these sums measure as one. A cluster is a range of positions [start, stop).
     """
 
     values: Floats

@@ -23,7 +23,7 @@ def partition(levels: Levels, k: int) -> Integers:
 
     Groups with at most k levels get one cluster for each level, the clusters left over are empty and last.
     """
-    boundaries = np.minimum(np.arange(k + 1)[:, None], levels.counts)
+    boundaries: Integers = np.minimum(np.arange(k + 1)[:, None], levels.counts)
     small = levels.counts <= coarse_bins(k)
     for groups, exact in ((np.flatnonzero((levels.counts > k) & small), True), (np.flatnonzero(~small), False)):
         if len(groups):

@@ -15,9 +15,9 @@ _TINY = 1e-300
 def refine(levels: Levels, boundaries: Integers, bin_width: Floats) -> Integers:
     """Return boundaries (k + 1, G) at which no joint move of all boundaries inside their windows is an improvement.
 
-    `bin_width` (k + 1, G) is the uncertainty of each boundary, in positions. Every round chooses the best combination of
-    a few candidates per boundary; a group whose boundaries stay inside their windows goes on to a finer spacing, until
-    neighbouring positions have been compared. The first window is the widest.
+    `bin_width` (k + 1, G) is the uncertainty of each boundary, in positions. Every round chooses the best combination
+    of a few candidates per boundary; a group whose boundaries stay inside their windows goes on to a finer spacing,
+    until neighbouring positions have been compared. The first window is the widest.
     """
     boundaries = boundaries.copy()
     spacing = np.ceil(bin_width / _FINER).astype(np.int64)
@@ -39,14 +39,13 @@ def refine(levels: Levels, boundaries: Integers, bin_width: Floats) -> Integers:
 def _best_candidates(
     levels: Levels, groups: Integers, boundaries: Integers, spacing: Integers, reach: int
 ) -> tuple[Integers, NDArray[np.bool_]]:
-    """Return the best boundaries on windows of 2 * reach + 1 candidates, and which groups (G,) are at a window's edge."""
+    """Return the best boundaries on windows of 2 * reach + 1 candidates, and which groups touch a window's edge."""
     # The present position comes first: of equally good candidates the nearest is taken.
     offsets = np.array(sorted(range(-reach, reach + 1), key=abs), np.int64)[:, None]
     candidates: Integers = np.clip(boundaries[:, None] + offsets * spacing[:, None], 0, levels.counts[groups])
     path = cheapest_path(_step_costs(levels, groups, candidates))
     best: Integers = np.take_along_axis(candidates, path[:, None], axis=1)[:, 0]
-    at_edge: NDArray[np.bool_] = (path[1:-1] >= 2 * reach - 1).any(axis=0)
-    return best, at_edge
+    return best, np.any(path[1:-1] >= 2 * reach - 1, axis=0)
 
 
 def _step_costs(levels: Levels, groups: Integers, candidates: Integers) -> NDArray[np.float32]:

@@ -24,8 +24,8 @@ def cluster_scalars(values: Tensor, k: int, *, weights: Tensor | None = None, ke
     importance of the values; a group whose weights are all zero counts them equally. Only values that `keep` (G, n),
     bool, marks are fitted. Groups of up to k distinct values are reproduced exactly.
 
-    Small groups are clustered on their sorted values, large ones on a histogram of 14 to 17 bits wherever its own rounding
-    is at most 1e-4 of the error, which exceeds the optimum by about as little.
+    Small groups are clustered on their sorted values, large ones on a histogram of 14 to 17 bits wherever its own
+    rounding is at most 1e-4 of the error.
 
     Raises WeightError for values that are not finite and ValueError for an impossible k.
     """

@@ -58,10 +58,11 @@ class SortedValues:
 def _merged(
     ordered: NDArray[np.float32], masses: Floats, starts: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], Floats]:
-    """Return each row's distinct values and their masses, padded with zeros; `starts` is true at the first of equals."""
+    """Return each row's distinct values and their masses, padded with zeros; `starts` marks the first of equals."""
     rows, width = ordered.shape
     place = np.maximum(np.cumsum(starts, axis=1) - 1, 0) + np.arange(rows)[:, None] * width
     merged = np.zeros(rows * width, np.float32)
     merged[place[starts]] = ordered[starts]
-    together: Floats = np.bincount(place.ravel(), weights=masses.ravel(), minlength=rows * width)
+    together = np.zeros(rows * width)
+    together += np.bincount(place.ravel(), weights=masses.ravel(), minlength=rows * width)
     return merged.reshape(rows, width), together.reshape(rows, width)
