@@ -13,7 +13,7 @@ settings.load_profile("corepress")
 
 
 @pytest.fixture
-def isolated_registry(monkeypatch):
+def only_plugins(monkeypatch):
     """Return a function that makes the given plugins, and no others, the plugins of this process."""
     monkeypatch.delenv(ALLOW_VARIABLE, raising=False)
     monkeypatch.delenv(BLOCK_VARIABLE, raising=False)

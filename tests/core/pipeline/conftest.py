@@ -11,8 +11,8 @@ from torch import nn
 from corepress.algorithm import Simulator, TrainingAlgorithm, Unsupported, WeightAlgorithm
 from corepress.config import CompressionConfig, ModuleConfig, configuration, layered, option
 from corepress.encoding import Dense, PaletteForm, Palettized
-from corepress.plugin import AlgorithmSpec, Registry, hookimpl, using_registry
-from corepress.plugin.discovery import Candidate, installed
+from corepress.plugin import AlgorithmSpec, hookimpl
+from corepress.testing import plugins_of
 
 
 def make_model() -> nn.Module:
@@ -142,7 +142,7 @@ def toys(events):
         def on_run_error(self, error):
             events.append(f"error: {error}")
 
-    with using_registry(Registry([*installed(), Candidate("toy", "toys", "1.0", "toy", Toy)])) as registry:
+    with plugins_of(Toy(), beside_installed=True) as registry:
         yield registry
     del sys.modules["toy_algorithms"]
     SignPalette.fails_on = None

@@ -108,7 +108,7 @@ def test_values_are_read_in_float32(dtype):
     assert weight.encoding() == Dense(weight.read())
 
 
-def test_a_plugin_may_add_a_kind(barn, isolated_registry):
+def test_a_plugin_may_add_a_kind(barn, only_plugins):
     class Plugin:
         @staticmethod
         @hookimpl
@@ -122,7 +122,7 @@ def test_a_plugin_may_add_a_kind(barn, isolated_registry):
         (3, 5),
         "Barn is no module kind that corepress knows (a plugin can add it)",
     )
-    isolated_registry(farm=Plugin)
+    only_plugins(farm=Plugin)
     weights = by_name(nn.Sequential(barn))
     assert weights["0.table"].facts == WeightFacts(
         name="0.table", kind="barn", shape=(3, 5), output_axis=1, input_axis=0
@@ -132,7 +132,7 @@ def test_a_plugin_may_add_a_kind(barn, isolated_registry):
     assert f"{type(barn).__module__}.Barn" in TorchTarget(nn.Sequential()).known_types
 
 
-def test_a_plugin_may_describe_a_subclass_of_a_known_kind(isolated_registry):
+def test_a_plugin_may_describe_a_subclass_of_a_known_kind(only_plugins):
     class Gated(nn.Linear):
         pass
 
@@ -142,7 +142,7 @@ def test_a_plugin_may_describe_a_subclass_of_a_known_kind(isolated_registry):
         def register_module_kinds():
             return [ModuleKind(module=f"{Gated.__module__}.{Gated.__qualname__}", kind="gated")]
 
-    isolated_registry(farm=Plugin)
+    only_plugins(farm=Plugin)
     assert [weight.kind for weight in torch_weights(nn.Sequential(Gated(2, 2), nn.Linear(2, 2)))] == ["gated", "linear"]
 
 

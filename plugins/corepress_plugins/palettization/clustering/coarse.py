@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, Real, cluster_cost
 
 _TINY = 1e-30
-_CAPPING_ROUNDS = 2
+_CAPPING_ROUNDS = 8
+_NEARLY_ALL = 0.95
 
 
 def equal_error_edges(levels: Levels, bins: int) -> Integers:
@@ -27,10 +28,7 @@ def equal_error_edges(levels: Levels, bins: int) -> Integers:
     share = root * gap
     np.multiply(np.sqrt(share, out=share), root, out=share)
     np.sqrt(share, out=share)
-    for _ in range(_CAPPING_ROUNDS):
-        total = np.maximum(share.sum(axis=1, dtype=np.float64, keepdims=True), _TINY)
-        share *= (bins / total).astype(np.float32)
-        np.minimum(share, 1, out=share)
+    _fill_bins(share, bins)
     reached = np.cumsum(share, axis=1, dtype=np.float64)
     # A hair less than all bins, so that the last level, too, can have a bin of its own.
     reached *= bins * (1 - 1e-9) / np.maximum(reached[:, -1:], _TINY)
@@ -40,6 +38,20 @@ def equal_error_edges(levels: Levels, bins: int) -> Integers:
     edges[1:] = np.minimum(np.cumsum(inside, axis=1), counts[:, None]).T
     edges[-1] = counts
     return np.where(counts <= bins, np.minimum(np.arange(bins + 1)[:, None], counts), edges)
+
+
+def _fill_bins(share: NDArray[np.float32], bins: int) -> None:
+    """Scale every row to a sum of about `bins` with no share above one."""
+    rows = np.arange(len(share))
+    for _ in range(_CAPPING_ROUNDS):
+        part = share[rows]
+        total = np.maximum(part.sum(axis=1, dtype=np.float64, keepdims=True), _TINY)
+        part *= (bins / total).astype(np.float32)
+        share[rows] = np.minimum(part, 1, out=part)
+        # What was cut off is for the other shares of the row.
+        rows = rows[part.sum(axis=1, dtype=np.float64) < _NEARLY_ALL * bins]
+        if not len(rows):
+            break
 
 
 def best_edges(levels: Levels, edges: Integers, k: int, longest: int, *, exact: bool) -> Integers:

@@ -10,8 +10,8 @@ from corepress_plugins.palettization import PostTrainingPalettizer
 
 def error(model, compressed):
     pairs = zip(model.parameters(), compressed.parameters(), strict=True)
-    noise = sum(float((left - right).double().square().sum()) for left, right in pairs)
-    return noise / sum(float(weight.double().square().sum()) for weight in model.parameters())
+    noise = sum(float((left - right).detach().double().square().sum()) for left, right in pairs)
+    return noise / sum(float(weight.detach().double().square().sum()) for weight in model.parameters())
 
 
 def networks(kind):

@@ -27,7 +27,7 @@ def seeded(module):
 
 
 def error(original, compressed):
-    return float((original - compressed).norm() / original.norm())
+    return float((original - compressed).detach().norm() / original.detach().norm())
 
 
 MODULES = {
