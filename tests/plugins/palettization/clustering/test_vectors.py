@@ -76,12 +76,10 @@ def test_every_vector_goes_to_the_nearest_centroid() -> None:
 
 
 def test_more_clusters_lower_the_error() -> None:
-    points = torch.randn(1, 4000, 4, generator=seeded(1))
-    errors = [
-        relative_error(points, cluster_vectors(points, k, generator=seeded())).item() for k in (1, 4, 16, 64, 256)
-    ]
+    points = torch.randn(1, 1500, 4, generator=seeded(1))
+    errors = [relative_error(points, cluster_vectors(points, k, generator=seeded())).item() for k in (1, 4, 16, 64)]
     assert errors == sorted(errors, reverse=True)
-    assert len(set(errors)) == 5
+    assert len(set(errors)) == 4
 
 
 def test_weights_pull_the_centroids() -> None:
