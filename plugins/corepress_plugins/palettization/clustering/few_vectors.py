@@ -16,7 +16,7 @@ def few_distinct(points: Tensor, k: int) -> Iterator[tuple[int, tuple[Tensor, Te
     # Different vectors may mix to the same number, never the reverse: this only rules groups out.
     distinct = (ordered[:, 1:] != ordered[:, :-1]).sum(dim=1) + 1
     for group in (distinct <= k).nonzero()[:, 0].tolist():
-        vectors, indices = points[group].unique(dim=0, return_inverse=True)
+        vectors, indices = torch.unique(points[group], dim=0, return_inverse=True)
         if len(vectors) <= k:
             padded = torch.cat([vectors, vectors[-1:].expand(k - len(vectors), -1)])
             yield group, (padded, indices)

@@ -11,6 +11,7 @@ from corepress_plugins.palettization.clustering.refinement import refine
 _BINS_PER_CLUSTER = 12
 _FEWEST_BINS, _MOST_BINS = 128, 3072
 _FEWEST_LONGEST = 24
+_EXACT_CELLS = 3_000_000
 
 
 def coarse_bins(k: int) -> int:
@@ -24,12 +25,25 @@ def partition(levels: Levels, k: int) -> Integers:
     Groups with at most k levels get one cluster for each level, the clusters left over are empty and last.
     """
     boundaries: Integers = np.minimum(np.arange(k + 1)[:, None], levels.counts)
-    small = levels.counts <= coarse_bins(k)
+    small = levels.counts <= _most_exact(levels, k)
     for groups, exact in ((np.flatnonzero((levels.counts > k) & small), True), (np.flatnonzero(~small), False)):
         if len(groups):
             part = levels if len(groups) == len(small) else levels.part(groups)
             boundaries[:, groups] = _partition(part, k, exact=exact)
     return boundaries
+
+
+def _most_exact(levels: Levels, k: int) -> int:
+    """Return up to how many levels of a group are searched one by one: few problems can have more than many."""
+    most = int(levels.counts.max())
+    if len(levels.counts) * most * _longest(most, k) <= _EXACT_CELLS:
+        return most
+    return coarse_bins(k)
+
+
+def _longest(bins: int, k: int) -> int:
+    """Return the length of clusters that is tried first: three times the mean."""
+    return min(max(3 * bins // k, _FEWEST_LONGEST), bins)
 
 
 def partition_cost(levels: Levels, boundaries: Integers) -> Floats:
@@ -40,7 +54,22 @@ def partition_cost(levels: Levels, boundaries: Integers) -> Floats:
 
 
 def _partition(levels: Levels, k: int, *, exact: bool) -> Integers:
-    bins = min(coarse_bins(k), int(levels.counts.max()))
+    if exact:
+        return _on_grid(levels, k, int(levels.counts.max()), exact=True)
+    found = [_on_grid(levels, k, bins, exact=False) for bins in _grids(levels, k)]
+    costs = np.stack([partition_cost(levels, boundaries) for boundaries in found])
+    best: Integers = np.stack(found)[costs.argmin(axis=0), :, np.arange(len(levels.counts))].T
+    return best
+
+
+def _grids(levels: Levels, k: int) -> tuple[int, ...]:
+    """Return the numbers of bins to try: a second grid costs little beside the making of a histogram."""
+    most, bins = int(levels.counts.max()), coarse_bins(k)
+    grids = (bins, bins * 5 // 3) if levels.masses is not None else (bins,)
+    return tuple(min(grid, most) for grid in grids)
+
+
+def _on_grid(levels: Levels, k: int, bins: int, *, exact: bool) -> Integers:
     edges = equal_error_edges(levels, bins)
     chosen = _unlimited_edges(levels, edges, k, exact=exact)
     columns = np.arange(len(levels.counts))
@@ -56,16 +85,15 @@ def _unlimited_edges(levels: Levels, edges: Integers, k: int, *, exact: bool) ->
     bins = len(edges) - 1
     chosen = np.empty((k + 1, edges.shape[1]), np.int64)
     groups = np.arange(edges.shape[1])
-    longest = max(3 * coarse_bins(k) // k, _FEWEST_LONGEST)
+    longest = _longest(bins, k)
     while len(groups):
-        longest = min(longest, bins)
         part = levels if len(groups) == edges.shape[1] else levels.part(groups)
         chosen[:, groups] = best_edges(part, edges[:, groups], k, longest, exact=exact)
         # One cluster in place of two neighbours was not considered where both are longer than the limit.
         pairs = (chosen[2:, groups] - chosen[:-2, groups] > longest) & (longest < bins)
         if not exact:
             pairs &= _could_merge(part, edges[chosen[:, groups], groups])
-        groups, longest = groups[pairs.any(axis=0)], 4 * longest
+        groups, longest = groups[pairs.any(axis=0)], min(4 * longest, bins)
     return chosen
 
 

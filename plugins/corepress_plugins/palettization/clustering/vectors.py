@@ -17,13 +17,16 @@ _BLOCK = 1 << 22
 def cluster_vectors(points: Tensor, k: int, *, generator: torch.Generator, weights: Tensor | None = None) -> Clustering:
     """Cluster every group of vectors into k clusters of small squared error.
 
-    `points` is (G, n, d), read as float32; `weights` (G, n) >= 0 are the importance of the vectors. Seeds are drawn from
-    `generator` with probability proportional to the squared distance to the seeds so far; the best of a few runs on a
-    sample starts Lloyd's iterations on all points, which stop when the error falls by less than 1e-5 of itself. Groups of
-    up to k distinct vectors are reproduced exactly. Arthur and Vassilvitskii, k-means++ (2007); Lloyd (1982).
+    `points` is (G, n, d), read as float32, 1 <= k <= 256; `weights` (G, n) >= 0 are the importance of the vectors. Seeds
+    are drawn from `generator` with probability proportional to the squared distance to the seeds so far; the best of a
+    few runs on a sample starts Lloyd's iterations on all points, which stop when the error falls by less than 1e-5 of
+    itself. Groups of up to k distinct vectors are reproduced exactly. Arthur and Vassilvitskii, k-means++ (2007); Lloyd
+    (1982).
 
     Raises WeightError for values that are not finite.
     """
+    if not 1 <= k <= 256:
+        raise ValueError(f"k = {k} clusters are not possible: choose 1 to 256")
     points = points.detach().to(torch.float32)
     if not torch.isfinite(torch.stack(torch.aminmax(points))).all():
         raise WeightError("the vectors to cluster contain NaN or infinity: repair the weight first")
@@ -72,10 +75,12 @@ def _lloyd(points: Tensor, mass: Tensor, centroids: Tensor) -> Tensor:
     for _ in range(_ITERATIONS):
         indices, distance = _nearest(points, centroids)
         cost = (distance * mass).sum(dim=1, dtype=torch.float64)
-        if (cost >= before * (1 - _ENOUGH)).all():
+        improving = cost < before * (1 - _ENOUGH)
+        if not improving.any():
             break
-        before = cost
-        centroids = _means(points, mass, indices, centroids, distance)
+        before = torch.where(improving, cost, before)
+        moved = _means(points, mass, indices, centroids, distance)
+        centroids = torch.where(improving[:, None, None], moved, centroids)
     return centroids
 
 
@@ -84,7 +89,8 @@ def _nearest(points: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     halves = centroids.square().sum(dim=2)[:, None] / 2
     rows = max(_BLOCK // (halves.shape[0] * halves.shape[2]), 1)
     found = [
-        torch.baddbmm(halves, block, centroids.transpose(1, 2), alpha=-1).min(dim=2) for block in points.split(rows, 1)
+        torch.baddbmm(halves, block, centroids.transpose(1, 2), alpha=-1).min(dim=2)
+        for block in torch.split(points, rows, dim=1)
     ]
     indices = torch.cat([part.indices for part in found], dim=1)
     least = torch.cat([part.values for part in found], dim=1)
