@@ -17,11 +17,11 @@ _BLOCK = 1 << 22
 def cluster_vectors(points: Tensor, k: int, *, generator: torch.Generator, weights: Tensor | None = None) -> Clustering:
     """Cluster every group of vectors into k clusters of small squared error.
 
-    `points` is (G, n, d), read as float32, 1 <= k <= 256; `weights` (G, n) >= 0 are the importance of the vectors. Seeds
-    are drawn from `generator` with probability proportional to the squared distance to the seeds so far; the best of a
-    few runs on a sample starts Lloyd's iterations on all points, which stop when the error falls by less than 1e-5 of
-    itself. Groups of up to k distinct vectors are reproduced exactly. Arthur and Vassilvitskii, k-means++ (2007); Lloyd
-    (1982).
+    `points` is (G, n, d), read as float32, 1 <= k <= 256; `weights` (G, n) >= 0 are the importance of the vectors.
+    Seeds are drawn from `generator` with probability proportional to the squared distance to the seeds so far; the
+    best of a few runs on a sample starts Lloyd's iterations on all points, which stop when the error falls by less
+    than 1e-5 of itself. Groups of up to k distinct vectors are reproduced exactly. Arthur and Vassilvitskii,
+    k-means++ (2007); Lloyd (1982).
 
     Raises WeightError for values that are not finite.
     """
