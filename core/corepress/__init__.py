@@ -3,8 +3,9 @@
 Importing the package imports neither torch nor coremltools; the names below are loaded when they are used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from corepress.lazy import lazy_names
 
 if TYPE_CHECKING:
     from corepress import coreml
@@ -14,13 +15,19 @@ if TYPE_CHECKING:
 __all__ = ["Compressor", "Pipeline", "Plan", "Report", "Row", "Stage", "coreml", "load_state"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'corepress' has no attribute {name!r}")
-    if name == "coreml":
-        return importlib.import_module("corepress.coreml")
-    home = "corepress.targets" if name == "load_state" else "corepress.pipeline"
-    return getattr(importlib.import_module(home), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Compressor": "pipeline",
+        "Pipeline": "pipeline",
+        "Plan": "pipeline",
+        "Report": "pipeline",
+        "Row": "pipeline",
+        "Stage": "pipeline",
+        "coreml": "coreml",
+        "load_state": "targets",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -3,8 +3,9 @@
 The names below are loaded when they are used: the schema of recipes needs no torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from corepress.lazy import lazy_names
 
 if TYPE_CHECKING:
     from corepress.pipeline.compressor import BoundCompressor, OneShotCompressor, TrainingCompressor
@@ -25,20 +26,17 @@ __all__ = [
     "TrainingCompressor",
 ]
 
-_HOME = {
-    "BoundCompressor": "compressor",
-    "Compressor": "protocol",
-    "OneShotCompressor": "compressor",
-    "Pipeline": "pipeline",
-    "Plan": "report",
-    "Report": "report",
-    "Row": "report",
-    "Stage": "stage",
-    "TrainingCompressor": "compressor",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "BoundCompressor": "compressor",
+        "Compressor": "protocol",
+        "OneShotCompressor": "compressor",
+        "Pipeline": "pipeline",
+        "Plan": "report",
+        "Report": "report",
+        "Row": "report",
+        "Stage": "stage",
+        "TrainingCompressor": "compressor",
+    },
+)

@@ -1,7 +1,8 @@
 """Palettization: algorithms that replace weights by indices into look-up tables."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from corepress.lazy import lazy_names
 
 if TYPE_CHECKING:
     from corepress_plugins.palettization.kmeans.config import (
@@ -18,16 +19,13 @@ __all__ = [
     "PostTrainingPalettizerConfig",
 ]
 
-_HOME = {
-    "ModulePostTrainingPalettizerConfig": "kmeans.config",
-    "PalettizationGranularity": "kmeans.config",
-    "PostTrainingPalettizer": "kmeans.palettizer",
-    "PostTrainingPalettizerConfig": "kmeans.config",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # Loaded at first use: listing plugins passes through this package and must not import torch.
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+# Listing plugins passes through this package and must not import torch.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "ModulePostTrainingPalettizerConfig": "kmeans.config",
+        "PalettizationGranularity": "kmeans.config",
+        "PostTrainingPalettizer": "kmeans.palettizer",
+        "PostTrainingPalettizerConfig": "kmeans.config",
+    },
+)

@@ -1,7 +1,8 @@
 """Pruning: algorithms that set weights to exactly zero."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from corepress.lazy import lazy_names
 
 if TYPE_CHECKING:
     from corepress_plugins.pruning.magnitude.config import MagnitudePrunerConfig, ModuleMagnitudePrunerConfig
@@ -16,17 +17,14 @@ __all__ = [
     "PolynomialDecayScheduler",
 ]
 
-_HOME = {
-    "ConstantSparsityScheduler": "magnitude.schedule",
-    "MagnitudePruner": "magnitude.pruner",
-    "MagnitudePrunerConfig": "magnitude.config",
-    "ModuleMagnitudePrunerConfig": "magnitude.config",
-    "PolynomialDecayScheduler": "magnitude.schedule",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # Loaded at first use: listing plugins passes through this package and must not import torch.
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+# Listing plugins passes through this package and must not import torch.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "ConstantSparsityScheduler": "magnitude.schedule",
+        "MagnitudePruner": "magnitude.pruner",
+        "MagnitudePrunerConfig": "magnitude.config",
+        "ModuleMagnitudePrunerConfig": "magnitude.config",
+        "PolynomialDecayScheduler": "magnitude.schedule",
+    },
+)
