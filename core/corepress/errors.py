@@ -23,6 +23,10 @@ class PlanError(CorepressError, ValueError):
     """The pipeline cannot be carried out as asked; nothing has been touched."""
 
 
+class PlanWarning(UserWarning):
+    """Part of what was asked for will not be done; the plan and the report say what, and why."""
+
+
 class WeightError(CorepressError, ValueError):
     """A weight's values cannot be compressed, for example because they are not finite."""
 

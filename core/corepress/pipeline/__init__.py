@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from corepress.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from corepress.pipeline.compressor import BoundCompressor, OneShotCompressor, TrainingCompressor
+    from corepress.pipeline.compressor import BoundCompressor
     from corepress.pipeline.pipeline import Pipeline
     from corepress.pipeline.protocol import Compressor
     from corepress.pipeline.report import Plan, Report, Row
@@ -17,13 +17,11 @@ if TYPE_CHECKING:
 __all__ = [
     "BoundCompressor",
     "Compressor",
-    "OneShotCompressor",
     "Pipeline",
     "Plan",
     "Report",
     "Row",
     "Stage",
-    "TrainingCompressor",
 ]
 
 __getattr__ = lazy_names(
@@ -31,12 +29,10 @@ __getattr__ = lazy_names(
     {
         "BoundCompressor": "compressor",
         "Compressor": "protocol",
-        "OneShotCompressor": "compressor",
         "Pipeline": "pipeline",
         "Plan": "report",
         "Report": "report",
         "Row": "report",
         "Stage": "stage",
-        "TrainingCompressor": "compressor",
     },
 )

@@ -24,7 +24,7 @@ class Task:
 
     def handle(self, target: Target) -> Weight:
         """Return the weight's handle on a target, which may be a copy of the planned model."""
-        weight = next((w for w in target.weights() if w.name == self.base), None)
+        weight = target.weight(self.base)
         if weight is None:
             raise StateError(f"the model has no weight {self.base!r}; pass the planned model or a copy of it")
         return weight if self.parameter is None else target.sibling(weight, self.parameter)

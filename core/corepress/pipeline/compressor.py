@@ -31,13 +31,16 @@ class BoundCompressor:
         """The complete configuration."""
         return self.pipeline.stages[0].config
 
-    def report(self) -> Report:
-        """Return what has become of every weight."""
-        return self.pipeline.report()
-
-
-class TrainingCompressor(BoundCompressor):
-    """A compressor that works in the user's training loop."""
+    def compress(
+        self,
+        dataloader: Iterable[Any] | None = None,
+        loss_fn: LossFunction | None = None,
+        *,
+        inplace: bool = False,
+        workers: int | None = None,
+    ) -> nn.Module:
+        """Return the compressed model, without training; `dataloader` and `loss_fn` where the algorithm needs them."""
+        return self.pipeline.compress(self.model, data=dataloader, loss_fn=loss_fn, inplace=inplace, workers=workers)
 
     def prepare(self, example_inputs: Any = None, inplace: bool = False) -> nn.Module:
         """Attach simulators and return the model to train: a copy, unless `inplace`."""
@@ -51,6 +54,10 @@ class TrainingCompressor(BoundCompressor):
         """Turn simulators into compressed weights; `model` is the prepared one unless given."""
         return self.pipeline.finalize(model, inplace)
 
+    def report(self) -> Report:
+        """Return what has become of every weight."""
+        return self.pipeline.report()
+
     def state_dict(self) -> dict[str, Any]:
         """Return everything needed to go on later."""
         return self.pipeline.state_dict()
@@ -58,18 +65,3 @@ class TrainingCompressor(BoundCompressor):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         self.pipeline.load_state_dict(state)
-
-
-class OneShotCompressor(BoundCompressor):
-    """A compressor that needs no training loop."""
-
-    def compress(
-        self,
-        dataloader: Iterable[Any] | None = None,
-        loss_fn: LossFunction | None = None,
-        *,
-        inplace: bool = False,
-        workers: int | None = None,
-    ) -> nn.Module:
-        """Return the compressed model; `dataloader` and `loss_fn` where the algorithm needs them."""
-        return self.pipeline.compress(self.model, data=dataloader, loss_fn=loss_fn, inplace=inplace, workers=workers)

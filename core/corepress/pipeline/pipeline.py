@@ -1,27 +1,29 @@
 """The pipeline: an ordered list of stages that is a compressor itself."""
 
 import copy
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TextIO
 
-import attrs
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from corepress.config import Document, Problem, raise_problems
-from corepress.errors import PlanError, StateError
+from corepress.errors import PlanError, PlanWarning, StateError
 from corepress.pipeline import recipe, training
 from corepress.pipeline.blueprint import Blueprint
 from corepress.pipeline.planner import draw_up
 from corepress.pipeline.protocol import LossFunction
-from corepress.pipeline.provenance import PROVENANCE, plugin_versions, provenance
+from corepress.pipeline.provenance import plugin_versions, provenance
 from corepress.pipeline.report import Plan, Report
-from corepress.pipeline.run import Run, StageRun, watched
+from corepress.pipeline.run import Run
 from corepress.pipeline.stage import BoundStage, Stage, bind
-from corepress.plugin import registry
-from corepress.targets import Target, TorchTarget, Weight
+from corepress.targets import Target, TorchTarget, TorchWeight, simulation
 from corepress.targets.deployment import DeploymentTarget
+from corepress.targets.transaction import all_or_nothing
+
+_FORMAT = 1
 
 
 class Pipeline:
@@ -49,6 +51,8 @@ class Pipeline:
         self._set(bound, seed)
 
     def _set(self, stages: tuple[BoundStage, ...], seed: int) -> None:
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            raise_problems([Problem("seed", f"must be an integer, got {seed!r}")])
         self._stages = stages
         self.seed = seed
         self._training: training.Training | None = None
@@ -130,7 +134,14 @@ class Pipeline:
             ConfigError, PlanError, WeightError: before any work is done.
         """
         self._check_needs(data, loss_fn)
+        if workers is not None and workers < 1:
+            raise PlanError(f"workers must be at least 1, got {workers}; leave it out to use every core")
         blueprint = self._blueprint(model, False, minimum_deployment_target, strict)
+        weights = {name: weight for name, weight in blueprint.weights.items() if isinstance(weight, TorchWeight)}
+        for name, weight in weights.items():
+            if simulation.simulators(weight):
+                raise StateError(f"{name} is in training; call finalize() of the run that prepared it first")
+        _warn(blueprint.plan)
         target = TorchTarget(copy.deepcopy(model))
         run = Run(
             blueprint=blueprint,
@@ -141,12 +152,14 @@ class Pipeline:
             loss_fn=loss_fn,
             workers=workers,
         )
-        self._report = run.execute()
-        if not inplace:
-            return self._signed(target)
-        for name, encoding in run.encodings.items():
-            blueprint.weights[name].write(encoding)
-        return self._signed(TorchTarget(model))
+        report = run.execute()
+        if inplace:
+            target = TorchTarget(model)
+            with all_or_nothing(weights.values()):
+                for name, encoding in run.encodings.items():
+                    weights[name].write(encoding)
+        self._report = report
+        return self._signed(target)
 
     def prepare(self, model: nn.Module, example_inputs: Any = None, inplace: bool = False) -> nn.Module:  # noqa: ARG002
         """Attach the simulators of every stage that trains, and return the model to train.
@@ -156,25 +169,22 @@ class Pipeline:
             example_inputs: accepted for algorithms that trace the model; weights need none.
             inplace: attach to `model` itself. An optimizer made before stays valid: parameters keep their identity.
         """
+        if self._training is not None and self._training.is_in(model):
+            warnings.warn("the model is prepared already; nothing is changed", PlanWarning, stacklevel=2)
+            return model
         blueprint = self._blueprint(model, True, None, False)
+        _warn(blueprint.plan)
         base = model if inplace else copy.deepcopy(model)
-        self._training = training.prepare(base, blueprint)
-        self._report = None
-        self._run = Run(
-            blueprint=blueprint,
-            target=self._training.target,
-            originals=self._trained_values,
-            seed=self.seed,
-            written=False,
-        )
-        registry().notify("on_run_start", run=self._run)
+        begun = training.prepare(base, blueprint, self.seed)
+        if self._training is not None:
+            self._training.abandon()
+        self._training, self._report = begun, None
         return base
 
     def step(self) -> None:
         """Advance every schedule by one step of the training loop."""
-        current = self._in_training("step")
-        current.step()
-        registry().notify("on_step", run=self._run, step=current.steps)
+        self._in_training("step").step()
+        self._report = None
 
     def finalize(
         self,
@@ -193,51 +203,30 @@ class Pipeline:
             loss_fn: `loss_fn(model, batch)`, where a one-shot stage needs gradients.
         """
         current = self._in_training("finalize")
-        base = current.target.model if model is None else model
-        if current.finalized is base:
-            return base
         self._check_needs(data, loss_fn, trained=True)
-        source = TorchTarget(base)
-        run = attrs.evolve(
-            self._run,
-            target=TorchTarget(copy.deepcopy(base)),
-            originals=lambda name: self._handle(name, source).read(),
-            data=data,
-            loss_fn=loss_fn,
-            written=True,
-            encodings={},
-        )
-        training.check_ready(current, source)
-        with watched(run, start=False) as finish:
-            for plan in current.blueprint.stages:
-                stage = StageRun(plan, owner=current.owner if plan.training else None)
-                run.run_stage(stage)
-            self._report = finish(run.report())
-        if not inplace:
-            return self._signed(run.target)
-        training.detach_all(current, source)
-        for name, encoding in run.encodings.items():
-            self._handle(name, source).write(encoding)
-        current.finalized = base
-        return self._signed(source)
+        target, report = current.finalize(model, inplace, data, loss_fn)
+        if report is None:
+            return target.model
+        self._report = report
+        return self._signed(target)
 
     def report(self) -> Report:
         """Return what has become of every weight; during training, what it would become now."""
         if self._report is not None:
             return self._report
-        current = self._in_training("report")
-        run = attrs.evolve(self._run, encodings=training.current_encodings(current))
-        return run.report()
+        if self._training is None:
+            raise StateError("there is nothing to report yet: call compress(model), or prepare(model) to train")
+        return self._training.preview()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the recipe, the plugins' versions and the simulators' state: plain values and tensors only."""
         current = self._in_training("state_dict")
         return {
-            "format": 1,
+            "format": _FORMAT,
             "recipe": self.to_yaml(),
             "plugins": plugin_versions(self._stages),
             "steps": current.steps,
-            "simulators": training.state_of(current),
+            "simulators": current.state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -247,13 +236,14 @@ class Pipeline:
             StateError: the state belongs to another recipe or to other weights.
         """
         current = self._in_training("load_state_dict")
+        if state.get("format") != _FORMAT:
+            raise StateError(f"the state has format {state.get('format')!r}; this corepress reads format {_FORMAT}")
         if state.get("recipe") != self.to_yaml():
             raise StateError(
                 "the state was saved by another recipe; restore that one with "
                 "Pipeline.from_yaml(io.StringIO(state['recipe']))"
             )
-        training.load_state(current, state["simulators"])
-        current.steps = state["steps"]
+        current.load_state(state["simulators"], state["steps"])
 
     def _blueprint(self, model: nn.Module, train: bool, deployment: Any, strict: bool) -> Blueprint:
         if isinstance(model, torch.jit.ScriptModule) or not isinstance(model, nn.Module):
@@ -281,14 +271,13 @@ class Pipeline:
             raise StateError(f"call prepare(model) before {verb}()")
         return self._training
 
-    def _trained_values(self, name: str) -> Tensor:
-        return self._handle(name, self._in_training("report").target).read()
-
-    def _handle(self, name: str, target: TorchTarget) -> Weight:
-        blueprint = self._in_training("finalize").blueprint
-        return next(plan.tasks[name] for plan in blueprint.stages if name in plan.tasks).handle(target)
-
     def _signed(self, target: Target) -> nn.Module:
         model: nn.Module = target.result()
-        vars(model)[PROVENANCE] = provenance(self._stages, self.to_yaml())
+        vars(model)[PROVENANCE] = provenance(self._stages, self.to_yaml(), vars(model).get(PROVENANCE))
         return model
+
+
+def _warn(plan: Plan) -> None:
+    """Say once, in one warning, what the plan leaves out."""
+    if plan.warnings:
+        warnings.warn("; ".join(plan.warnings), PlanWarning, stacklevel=3)

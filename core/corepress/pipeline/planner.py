@@ -52,6 +52,11 @@ def draw_up(
     problems: list[str] = []
     plans = []
     for stage in stages:
+        if target.name not in stage.spec.targets:
+            problems.append(
+                f"{stage.label} works on {', '.join(stage.spec.targets)}, and this is a {target.name} model"
+            )
+            continue
         resolution = _resolved(stage, target, weights, strict)
         warnings += [f"{stage.label}: {message}" for message in resolution.unmatched]
         tasks = {}

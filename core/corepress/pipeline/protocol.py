@@ -1,7 +1,7 @@
 """What every compressor offers, be it a pipeline or a single algorithm."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -11,6 +11,7 @@ LossFunction = Callable[[nn.Module, Any], Tensor]
 """Takes the model and a batch of calibration data, and returns a scalar."""
 
 
+@runtime_checkable
 class Compressor(Protocol):
     """What every compressor offers: work in a training loop, one-shot work, reports and checkpoints."""
 

@@ -1,13 +1,10 @@
 """What made a model: the recipe and the plugins, as they travel with checkpoints and packages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 from corepress.pipeline.stage import BoundStage
 from corepress.plugin import registry
-
-PROVENANCE = "_corepress_provenance"
-"""The attribute of a compressed model that holds its provenance, a mapping of strings."""
 
 
 def plugin_versions(stages: Sequence[BoundStage]) -> dict[str, str]:
@@ -19,7 +16,10 @@ def plugin_versions(stages: Sequence[BoundStage]) -> dict[str, str]:
     return found
 
 
-def provenance(stages: Sequence[BoundStage], recipe: str) -> dict[str, str]:
-    """Return what to store beside a compressed model."""
+def provenance(stages: Sequence[BoundStage], recipe: str, earlier: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what to store beside a compressed model, after what `earlier` runs have stored."""
     made_by = ", ".join(f"{name}: {made}" for name, made in plugin_versions(stages).items())
+    if earlier:
+        # Recipes of several runs are the documents of one YAML stream.
+        recipe, made_by = f"{earlier['recipe']}---\n{recipe}", f"{earlier['plugins']}; {made_by}"
     return {"corepress": version("corepress"), "recipe": recipe, "plugins": made_by}

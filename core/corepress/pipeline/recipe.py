@@ -21,6 +21,8 @@ def read_recipe(source: str | Path | TextIO) -> tuple[tuple[BoundStage, ...], in
 def parse_recipe(document: Document) -> tuple[tuple[BoundStage, ...], int]:
     """Return the stages and the seed that a document describes."""
     data = document.data
+    if not isinstance(data, Mapping):
+        raise_problems([Problem("", f"a recipe is a mapping with the key 'stages', not {type(data).__name__}")])
     problems = _unknown(data, _RECIPE_KEYS, "", "a recipe")
     items = data.get("stages")
     if not isinstance(items, Sequence) or isinstance(items, str) or not items:

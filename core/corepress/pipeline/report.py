@@ -74,6 +74,9 @@ class Table(Mapping[str, Row]):
         self.warnings = warnings
         self.seconds = seconds
         self._by_alias = {alias: row for row in rows for alias in (*row.names, row.name)}
+        for row in self.done:
+            # A module's name will do for its weight, where it has one.
+            self._by_alias.setdefault(row.name.rpartition(".")[0], row)
 
     def __getitem__(self, name: str) -> Row:
         return self._by_alias[name]

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from corepress.algorithm import WeightView, generator_for
 from corepress.calibration import collect
-from corepress.encoding import Slot, WeightEncoding, slot_for
+from corepress.encoding import KIND_OF_PRODUCT, Slot, WeightEncoding, slot_for
 from corepress.errors import CorepressError, PlanError, PluginError
 from corepress.pipeline.blueprint import Blueprint, StagePlan, Task
 from corepress.pipeline.measuring import measured
@@ -26,7 +26,6 @@ from corepress.targets import Target, TorchWeight, Weight, simulation
 T = TypeVar("T")
 R = TypeVar("R")
 
-_KIND_OF = {"sparsity": "sparse", "palette": "palettized", "affine": "affine", "dense": "dense"}
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -213,8 +212,8 @@ def watched(run: Run, start: bool = True) -> Iterator[Callable[[Report], Report]
 def _check_kept(stage: BoundStage, result: object) -> None:
     if not isinstance(result, WeightEncoding):
         raise PluginError(f"{stage.algorithm}: encode must return a WeightEncoding, not {type(result).__name__}")
-    promised = _KIND_OF[stage.spec.produces]
-    if result.kind in _KIND_OF.values() and result.kind != promised:
+    promised = KIND_OF_PRODUCT[stage.spec.produces]
+    if result.kind in KIND_OF_PRODUCT.values() and result.kind != promised:
         raise PluginError(
             f"{stage.algorithm}: it declares {stage.spec.produces!r} and returned a {result.kind} encoding"
         )

@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -67,6 +68,14 @@ class Target(abc.ABC):
     @abc.abstractmethod
     def weights(self) -> Sequence[Weight]:
         """Return a handle on every compressible weight, in the order of the model."""
+
+    def weight(self, name: str) -> Weight | None:
+        """Return the handle on the weight that has a name, any of its names; None where there is no such weight."""
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, Weight]:
+        return {name: weight for weight in self.weights() for name in weight.names}
 
     @abc.abstractmethod
     def sibling(self, weight: Weight, parameter: str) -> Weight:

@@ -16,6 +16,8 @@ PREFIX = "_COREML_"
 VERSION_BUFFER = f"{PREFIX}/metadata_version"
 PRUNING, PALETTIZATION, QUANTIZATION = 1, 2, 3
 _OPAQUE = "_corepress_encodings"
+PROVENANCE = "_corepress_provenance"
+"""The attribute of a compressed model that holds its provenance, a mapping of strings."""
 
 
 def mark_version(model: nn.Module) -> None:
@@ -100,7 +102,7 @@ def _as_weight(values: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _affine_fields(affine: Affine) -> dict[str, Tensor]:
-    fields = {"quantization_n_bits": torch.tensor(affine.bits), "quantization_scale": affine.scale.clone()}
+    fields = {"quantization_n_bits": torch.tensor(affine.n_bits), "quantization_scale": affine.scale.clone()}
     if affine.zero_point is not None:
         fields["zero_point"] = affine.zero_point.clone()
     return fields
@@ -165,3 +167,22 @@ def _affine(fields: dict[str, Tensor], values: Tensor) -> Affine:
     unsigned = zero_point is not None and zero_point.dtype is torch.uint8
     data = steps.round().to(torch.uint8 if unsigned else torch.int8)
     return Affine(data, scale, zero_point, int(fields["quantization_n_bits"]))
+
+
+Snapshot = tuple[dict[str, Tensor], WeightEncoding | None]
+
+
+def snapshot(module: nn.Module, parameter: str) -> Snapshot:
+    """Return the metadata of one parameter, for `reinstate`."""
+    buffers = {name: getattr(module, name) for name in buffer_names(module, parameter)}
+    return buffers, getattr(module, _OPAQUE, {}).get(parameter)
+
+
+def reinstate(module: nn.Module, parameter: str, state: Snapshot) -> None:
+    """Bring back the metadata that `snapshot` saw."""
+    clear(module, parameter)
+    buffers, opaque = state
+    for name, value in buffers.items():
+        module.register_buffer(name, value)
+    if opaque is not None:
+        _opaque_encodings(module)[parameter] = opaque

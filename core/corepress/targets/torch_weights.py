@@ -94,12 +94,12 @@ class TorchWeight(Weight):
 
     def read(self) -> Tensor:
         """Return the stored values in float32; do not write to them."""
-        return self.tensor.to(torch.float32)
+        return self._loaded().to(torch.float32)
 
     def encoding(self) -> WeightEncoding:
         """Return what the metadata buffers say the weight is, checked against its values."""
         place = self.places[0]
-        return metadata.read(place.module, place.parameter, self.tensor, self.name)
+        return metadata.read(place.module, place.parameter, self._loaded(), self.name)
 
     def write(self, encoding: WeightEncoding) -> None:
         """Set the decoded values and the metadata buffers of every place."""
@@ -107,9 +107,14 @@ class TorchWeight(Weight):
         if tuple(values.shape) != self.shape:
             raise WeightError(f"{self.name}: the encoding decodes to {tuple(values.shape)}, the weight is {self.shape}")
         with torch.no_grad():
-            self.tensor.copy_(values)
+            self._loaded().copy_(values)
         for place in self.places:
             metadata.write(place.module, place.parameter, encoding, self.tensor.dtype)
+
+    def _loaded(self) -> Tensor:
+        if self.tensor.is_meta:
+            raise WeightError(f"{self.name}: it has no values (meta device); load the model's weights first")
+        return self.tensor
 
 
 def torch_weights(model: nn.Module) -> list[TorchWeight]:

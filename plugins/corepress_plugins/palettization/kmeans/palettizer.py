@@ -12,7 +12,9 @@ class PostTrainingPalettizer(BoundCompressor):
 
     algorithm: ClassVar[str] = "kmeans"
 
-    def compress(self, num_kmeans_workers: int | None = None, inplace: bool = False) -> nn.Module:
+    def compress(  # type: ignore[override]
+        self, num_kmeans_workers: int | None = None, inplace: bool = False
+    ) -> nn.Module:
         """Return the palettized model.
 
         Args:

@@ -2,13 +2,13 @@
 
 from typing import ClassVar
 
-from corepress.pipeline import TrainingCompressor
+from corepress.pipeline import BoundCompressor
 
 
-class MagnitudePruner(TrainingCompressor):
+class MagnitudePruner(BoundCompressor):
     """Prune a model by magnitude while it trains: `prepare`, `step` in the loop, `finalize`.
 
-    Without a single `step`, `finalize` prunes to the target sparsity at once.
+    Without a single `step`, `finalize` prunes to the target sparsity at once; so does `compress`.
     """
 
     algorithm: ClassVar[str] = "magnitude"

@@ -1,0 +1,44 @@
+"""All or nothing: a model that was being changed when something failed is as it was before."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from corepress.algorithm import Simulator
+from corepress.targets import metadata, simulation
+from corepress.targets.torch_weights import TorchWeight
+
+
+@contextmanager
+def all_or_nothing(weights: Iterable[TorchWeight], *, values: bool = True) -> Iterator[None]:
+    """Restore values (unless off), metadata and simulators of the weights when the `with` block raises."""
+    watched = list(weights)
+    before = [
+        (
+            weight.parameter.detach().clone() if values else None,
+            [metadata.snapshot(place.module, place.parameter) for place in weight.places],
+            simulation.simulators(weight),
+        )
+        for weight in watched
+    ]
+    try:
+        yield
+    except BaseException:
+        for weight, (old_values, buffers, chain) in zip(watched, before, strict=True):
+            _restore_chain(weight, chain)
+            if old_values is not None:
+                with torch.no_grad():
+                    weight.parameter.copy_(old_values)
+            for place, state in zip(weight.places, buffers, strict=True):
+                metadata.reinstate(place.module, place.parameter, state)
+        raise
+
+
+def _restore_chain(weight: TorchWeight, chain: list[Simulator]) -> None:
+    now = simulation.simulators(weight)
+    if added := [member for member in now if member not in chain]:
+        simulation.detach(weight, added)
+    for member in chain:
+        if member not in now:
+            simulation.attach(weight, member)
