@@ -27,6 +27,10 @@ class PlanWarning(UserWarning):
     """Part of what was asked for will not be done; the plan and the report say what, and why."""
 
 
+class PrecisionWarning(UserWarning):
+    """A package's precision cannot hold what the model holds."""
+
+
 class WeightError(CorepressError, ValueError):
     """A weight's values cannot be compressed, for example because they are not finite."""
 

@@ -14,6 +14,7 @@ ROOMS = (
     "pipeline",
     "coreml",
     "cli",
+    "__main__",
     "testing",
 )
 """The rooms of the core, from the ground up."""

@@ -39,5 +39,5 @@ def test_a_threshold_of_zero_keeps_the_signs_alone():
 
 def test_the_palette_has_two_bits_and_symmetric_entries():
     encoding = encode(torch.tensor([[1.0, -1.0]]))
-    assert encoding.bits == 2
+    assert encoding.n_bits == 2
     assert encoding.lut.decode().flatten().tolist() == [-1.0, 0.0, 1.0, 0.0]

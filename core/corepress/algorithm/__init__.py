@@ -3,13 +3,13 @@
 from corepress.algorithm.protocols import ActivationAlgorithm, TrainingAlgorithm, Unsupported, WeightAlgorithm
 from corepress.algorithm.randomness import generator_for
 from corepress.algorithm.simulator import Simulator
-from corepress.algorithm.statistic import Collector, StatisticSpec
+from corepress.algorithm.statistic import Statistic, StatisticSpec
 from corepress.algorithm.view import WeightFacts, WeightView
 
 __all__ = [
     "ActivationAlgorithm",
-    "Collector",
     "Simulator",
+    "Statistic",
     "StatisticSpec",
     "TrainingAlgorithm",
     "Unsupported",

@@ -1,7 +1,7 @@
 """What an algorithm must be able to do. Subclass a protocol to inherit its defaults, or just have the methods."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -18,6 +18,7 @@ class Unsupported(ValueError):  # noqa: N818  (it is an answer, not a failure)
     """
 
 
+@runtime_checkable
 class WeightAlgorithm(Protocol):
     """A one-shot algorithm: a pure function from a weight to an encoding."""
 
@@ -52,6 +53,7 @@ class WeightAlgorithm(Protocol):
         return {}
 
 
+@runtime_checkable
 class TrainingAlgorithm(Protocol):
     """An algorithm that works inside the user's training loop."""
 
@@ -60,6 +62,7 @@ class TrainingAlgorithm(Protocol):
         ...
 
 
+@runtime_checkable
 class ActivationAlgorithm(Protocol):
     """An algorithm that quantizes activations: observe ranges, simulate, insert quantize and dequantize."""
 

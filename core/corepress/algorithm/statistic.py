@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from corepress.algorithm.view import WeightFacts
 
 
-class Collector(abc.ABC):
+class Statistic(abc.ABC):
     """Accumulates one statistic of one weight while calibration data runs through the model.
 
     Override what the statistic needs; gradients are not recorded while it observes.
@@ -32,11 +32,11 @@ class Collector(abc.ABC):
 
 @attrs.frozen
 class StatisticSpec:
-    """Name a statistic and say how to collect it; equal specs are gathered once.
+    """Name a statistic and say how to gather it; equal specs are gathered once.
 
-    `needs` is `inputs` (forward passes) or `loss` (backward passes too). `collector` makes a `Collector` for a weight.
+    `needs` is `inputs` (forward passes) or `loss` (backward passes too). `make` makes a `Statistic` for a weight.
     """
 
     name: str
     needs: str = attrs.field(validator=attrs.validators.in_(("inputs", "loss")))
-    collector: Callable[[WeightFacts], Collector]
+    make: Callable[[WeightFacts], Statistic]

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from corepress.algorithm import Collector, StatisticSpec, WeightFacts
+from corepress.algorithm import Statistic, StatisticSpec, WeightFacts
 from corepress.errors import PlanError
 
 Requests = Mapping[str, Collection[StatisticSpec]]
@@ -51,9 +51,7 @@ def collect(
     Raises:
         PlanError: a statistic needs a loss and `loss_fn` is missing or returns none, or the data is empty.
     """
-    asked = {
-        w.name: {spec: spec.collector(w.facts) for spec in dict.fromkeys(requests.get(w.name, ()))} for w in weights
-    }
+    asked = {w.name: {spec: spec.make(w.facts) for spec in dict.fromkeys(requests.get(w.name, ()))} for w in weights}
     backward = any(spec.needs == "loss" for specs in asked.values() for spec in specs)
     if backward and loss_fn is None:
         raise PlanError("a statistic needs gradients of a loss; pass loss_fn=lambda model, batch: ...")
@@ -84,7 +82,7 @@ def _forward(model: nn.Module, batch: Any) -> Any:
 def _backward(
     model: nn.Module,
     weights: Sequence[Calibrated],
-    asked: Mapping[str, Mapping[StatisticSpec, Collector]],
+    asked: Mapping[str, Mapping[StatisticSpec, Statistic]],
     loss: Any,
 ) -> None:
     if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
@@ -93,18 +91,18 @@ def _backward(
     loss.backward()  # type: ignore[no-untyped-call]
     for weight in weights:
         gradient = weight.parameter.grad
-        for spec, collector in asked[weight.name].items():
+        for spec, statistic in asked[weight.name].items():
             if spec.needs == "loss" and gradient is not None:
-                collector.observe_gradient(gradient.detach())
+                statistic.observe_gradient(gradient.detach())
 
 
 @contextmanager
-def _listening(weights: Sequence[Calibrated], asked: Mapping[str, Mapping[StatisticSpec, Collector]]) -> Iterator[None]:
+def _listening(weights: Sequence[Calibrated], asked: Mapping[str, Mapping[StatisticSpec, Statistic]]) -> Iterator[None]:
     handles = []
     for weight in weights:
-        for collector in (c for spec, c in asked[weight.name].items() if spec.needs == "inputs"):
+        for statistic in (c for spec, c in asked[weight.name].items() if spec.needs == "inputs"):
             handles += [
-                module.register_forward_pre_hook(_observer(collector), with_kwargs=True) for module in weight.modules
+                module.register_forward_pre_hook(_observer(statistic), with_kwargs=True) for module in weight.modules
             ]
     try:
         yield
@@ -113,10 +111,10 @@ def _listening(weights: Sequence[Calibrated], asked: Mapping[str, Mapping[Statis
             handle.remove()
 
 
-def _observer(collector: Collector) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+def _observer(statistic: Statistic) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
     def observe(module: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         with torch.no_grad():
-            collector.observe_input(module, inputs or tuple(keywords.values()))
+            statistic.observe_input(module, inputs or tuple(keywords.values()))
 
     return observe
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from corepress import coreml
 from corepress.cli.models import safetensors_torch
-from corepress.pipeline.provenance import PROVENANCE
+from corepress.targets.metadata import PROVENANCE
 
 
 def write_pt(model: nn.Module, path: Path) -> None:

@@ -43,6 +43,15 @@ class DType(StrEnum):
         """Return whether the format is a floating-point one."""
         return "int" not in self.value
 
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """Return every spelling that `parse` accepts, in lower case and without the prefix "torch."."""
+        aliases = [alias for alias, name in _ALIASES.items() if name == self.value]
+        if not self.is_float:
+            short = self.value.replace("int", "i")
+            aliases += ["q" + self.value, short, "q" + short]
+        return (self.value, *aliases)
+
     @classmethod
     def parse(cls, value: object) -> "DType":
         """Return the format named by a string, a torch dtype, or a numpy scalar type, in any case.

@@ -1,6 +1,7 @@
 """JSON Schema of configuration classes, for editors and for validation outside of Python."""
 
 import inspect
+import re
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args
@@ -18,7 +19,7 @@ _LIMITS = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "ex
 
 
 def json_schema(config_class: type[Configuration]) -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of the data that `as_dict` returns."""
+    """Return the JSON Schema (draft 2020-12) of the data that `from_dict` accepts."""
     definitions: dict[str, Any] = {}
     reference = _kind_schema(config_class, OptionInfo(), definitions)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **reference, "$defs": definitions}
@@ -38,13 +39,15 @@ def _class_schema(cls: type[Configuration], definitions: dict[str, Any]) -> dict
         else:
             schema["default"] = converter.unstructure(default)
         properties[field.name] = schema
-    return {
-        "type": "object",
-        "description": inspect.cleandoc(cls.__doc__ or ""),
-        "properties": properties,
-        "required": required,
-        "additionalProperties": False,
-    }
+    return cls.amend_schema(
+        {
+            "type": "object",
+            "description": inspect.cleandoc(cls.__doc__ or ""),
+            "properties": properties,
+            "required": required,
+            "additionalProperties": False,
+        }
+    )
 
 
 def _kind_schema(kind: Any, info: OptionInfo, definitions: dict[str, Any]) -> dict[str, Any]:
@@ -63,6 +66,8 @@ def _kind_schema(kind: Any, info: OptionInfo, definitions: dict[str, Any]) -> di
         return {"type": "object", "additionalProperties": _kind_schema(value, info, definitions)}
     if isinstance(form, type) and issubclass(form, Configuration):
         return _reference(form, definitions)
+    if form is DType:
+        return _dtype_schema(info)
     if isinstance(form, type) and issubclass(form, Enum):
         return {"enum": _choices(form, info)}
     return _plain_schema(form, info)
@@ -84,9 +89,15 @@ def _reference(cls: type[Configuration], definitions: dict[str, Any]) -> dict[st
 
 
 def _choices(enum: type[Enum], info: OptionInfo) -> list[Any]:
-    given = [choice for choice in info.one_of or enum if choice is not None]
-    allowed = [DType.parse(choice) if enum is DType else choice for choice in given]
-    return [getattr(choice, "value", choice) for choice in allowed]
+    return [getattr(choice, "value", choice) for choice in info.one_of or enum if choice is not None]
+
+
+def _dtype_schema(info: OptionInfo) -> dict[str, Any]:
+    """Return the names of the allowed formats, which editors offer, and the pattern of all their spellings."""
+    allowed = [DType.parse(choice) for choice in info.one_of or DType if choice is not None]
+    spellings = "|".join(spelling for dtype in allowed for spelling in dtype.spellings)
+    in_any_case = re.sub("[a-z]", lambda letter: f"[{letter[0].upper()}{letter[0]}]", f"(torch[.])?({spellings})")
+    return {"anyOf": [{"enum": [dtype.value for dtype in allowed]}, {"type": "string", "pattern": f"^{in_any_case}$"}]}
 
 
 def _plain_schema(kind: Any, info: OptionInfo) -> dict[str, Any]:

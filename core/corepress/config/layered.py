@@ -92,6 +92,13 @@ class CompressionConfig(Configuration, Generic[M]):
         }
 
     @classmethod
+    def amend_schema(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        """Return the schema with sections that may be null, which is how YAML reads a section without entries."""
+        for section in _SECTIONS:
+            schema["properties"][section]["type"] = ["object", "null"]
+        return schema
+
+    @classmethod
     def _written_out(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
         written = {
             key: value for key, value in super()._written_out(data).items() if key not in _SECTIONS or value is not None

@@ -56,7 +56,7 @@ def option(
     default: Any = attrs.NOTHING,
     *,
     factory: Callable[[], Any] | None = None,
-    doc: str,
+    doc: str = "",
     ge: Number | None = None,
     le: Number | None = None,
     gt: Number | None = None,

@@ -34,6 +34,11 @@ class Configuration:
         """Return the raw options with abbreviations written out; for subclasses to override."""
         return data
 
+    @classmethod
+    def amend_schema(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        """Return the JSON Schema of the class with what `shorthand` accepts besides; for subclasses to override."""
+        return schema
+
     def problems(self) -> Iterable[Problem]:
         """Yield what is wrong with options that are sound one by one; for subclasses to override."""
         return ()

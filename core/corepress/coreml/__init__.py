@@ -1,4 +1,4 @@
-"""Core ML: convert a finalized model exactly, read packages back, verify and inspect them.
+"""Core ML: convert a finalized model exactly, read packages back, verify, inspect and run them.
 
 Nothing here imports coremltools before it is used.
 """
@@ -12,6 +12,7 @@ from corepress.targets.support import check, minimum_target
 if TYPE_CHECKING:
     from corepress.coreml.conversion import convert
     from corepress.coreml.inspection import InspectedWeight, Inspection, inspect
+    from corepress.coreml.interpreter import Executable, run
     from corepress.coreml.lowering import CoreMLLowering, lower
     from corepress.coreml.ops import OpBuilder
     from corepress.coreml.read import Consumer, PackageWeight, read_weights
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "Consumer": "read",
     "CoreMLLowering": "lowering",
+    "Executable": "interpreter",
     "InspectedWeight": "inspection",
     "Inspection": "inspection",
     "OpBuilder": "ops",
@@ -30,6 +32,7 @@ _LAZY = {
     "inspect": "inspection",
     "lower": "lowering",
     "read_weights": "read",
+    "run": "interpreter",
     "verify": "verification",
 }
 
@@ -37,6 +40,7 @@ __all__ = [
     "Consumer",
     "CoreMLLowering",
     "DeploymentTarget",
+    "Executable",
     "InspectedWeight",
     "Inspection",
     "OpBuilder",
@@ -49,6 +53,7 @@ __all__ = [
     "lower",
     "minimum_target",
     "read_weights",
+    "run",
     "verify",
 ]
 

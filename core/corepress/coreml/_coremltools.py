@@ -43,10 +43,10 @@ with _without_banners(), _without_traces():
     from coremltools.converters.mil.frontend.milproto.load import load as load_milproto
     from coremltools.converters.mil.frontend.torch import ops as _torch_ops
     from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
-    from coremltools.converters.mil.mil import types
+    from coremltools.converters.mil.mil import Function, types
     from coremltools.converters.mil.mil.passes import pass_pipeline as _pass_pipeline
 
-__all__ = ["ct", "load_milproto", "mb", "mil_convert", "types", "undisturbed"]
+__all__ = ["Function", "ct", "load_milproto", "mb", "mil_convert", "types", "undisturbed"]
 
 
 def _plain(iterable: Iterable[Any], *_: object, **__: object) -> Iterable[Any]:

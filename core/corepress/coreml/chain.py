@@ -67,7 +67,7 @@ def _const(op: Any) -> WeightEncoding:
     if types.is_float(var.dtype):
         return Dense(_floats(var))
     data = _integers(var)
-    return Affine(data, torch.ones((1,) * data.ndim), bits=_bits(var))
+    return Affine(data, torch.ones((1,) * data.ndim), n_bits=_bits(var))
 
 
 def _shift_scale(op: Any) -> WeightEncoding:
@@ -116,7 +116,7 @@ def _kept(var: Any, mask: Tensor) -> WeightEncoding:
         if types.is_float(var.dtype):
             return Dense(_scattered(_floats(var), mask))
         data = _scattered(_integers(var), mask)
-        return Affine(data, torch.ones((1,) * data.ndim), bits=_bits(var))
+        return Affine(data, torch.ones((1,) * data.ndim), n_bits=_bits(var))
     if op.op_type == "constexpr_lut_to_sparse":
         return _palettized(_scattered(_integers(op.indices_nonzero_data), _mask(op.indices_mask)), op)
     if op.op_type == "constexpr_sparse_blockwise_shift_scale":

@@ -2,6 +2,7 @@
 
 import copy
 import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,9 +17,10 @@ from corepress.coreml.place import place
 from corepress.coreml.program import load_program, write_program
 from corepress.coreml.trace import as_arguments, input_types, output_types, trace, traced_parameters
 from corepress.encoding import Dense
-from corepress.errors import ExportError
+from corepress.errors import ExportError, PrecisionWarning
 from corepress.targets import torch_weights
 from corepress.targets.deployment import DeploymentTarget
+from corepress.targets.metadata import PROVENANCE
 from corepress.targets.support import check
 
 # It would transpose a marker's data, and the encoding could no longer take its place.
@@ -42,11 +44,14 @@ def convert(
     `convert_options` go to coremltools.convert: `inputs`, `outputs`, `compute_precision`, `classifier_config`,
     `pass_pipeline`, ...; `skip_model_load` is on outside of macOS unless given.
 
-    Returns a coremltools MLModel. Raises ExportError when the target or the precision cannot hold a weight, naming it.
+    Returns a coremltools MLModel. Raises ExportError when the target or the precision cannot hold a weight, naming it,
+    and when the converter of coremltools cannot convert the model.
     """
     target = DeploymentTarget.parse(minimum_deployment_target)
     _refuse_foreign(model, convert_options)
     weights = _compressed_weights(model, target)
+    if convert_options.get("compute_precision") is not ct.precision.FLOAT32:
+        _warn_of_underflow(weights)
     clone, codes = marked_copy(model, weights)
     arguments, names = as_arguments(model, example_inputs)
     traced, output_names = trace(clone, arguments, names)
@@ -61,7 +66,7 @@ def convert(
     program = load_program(draft)
     placed = place(program, codes, target)
     unused = _unplaced(weights, placed, traced_parameters(traced))
-    made_by = getattr(model, "_corepress_provenance", {})
+    made_by = getattr(model, PROVENANCE, {})
     return write_program(program, draft, provenance.metadata_for(placed, unused, made_by), **writer_options)
 
 
@@ -87,17 +92,40 @@ def _compressed_weights(model: nn.Module, target: DeploymentTarget) -> list[Mark
     return compressed
 
 
+def _warn_of_underflow(weights: Iterable[Marked], most: float = 0.01) -> None:
+    """Say which weights are so small that float16 no longer tells their values apart."""
+    lost = []
+    for weight in weights:
+        values = weight.encoding.decode()
+        rounded = values.to(torch.float16).to(torch.float32)
+        if torch.linalg.vector_norm(values - rounded, dtype=torch.float64) > most * torch.linalg.vector_norm(
+            values, dtype=torch.float64
+        ):
+            lost.append(weight.name)
+    if lost:
+        warnings.warn(
+            f"float16 rounds more than {most:.0%} of {', '.join(lost)} away, the values are too small; "
+            "pass compute_precision=coremltools.precision.FLOAT32",
+            PrecisionWarning,
+            stacklevel=3,
+        )
+
+
 def _converted(traced: Any, target: DeploymentTarget, options: dict[str, Any]) -> Any:
     pipeline = copy.deepcopy(options.pop("pass_pipeline", ct.PassPipeline.DEFAULT))
     pipeline.remove_passes({_PASS_THAT_MOVES_MARKERS})
     with undisturbed():
-        return ct.convert(
-            traced,
-            minimum_deployment_target=getattr(ct.target, target.name),
-            pass_pipeline=pipeline,
-            skip_model_load=True,
-            **{"convert_to": "mlprogram", **options},
-        )
+        try:
+            return ct.convert(
+                traced,
+                minimum_deployment_target=getattr(ct.target, target.name),
+                pass_pipeline=pipeline,
+                skip_model_load=True,
+                **{"convert_to": "mlprogram", **options},
+            )
+        except Exception as error:
+            reason = str(error) or repr(error)
+            raise ExportError(f"the converter of coremltools cannot convert the model: {reason}") from error
 
 
 def _unplaced(weights: Iterable[Marked], placed: Mapping[str, str], used: set[str]) -> list[str]:

@@ -114,7 +114,7 @@ def scale_in_lut(palette: Palettized) -> Palettized:
         per_vector[axis : axis + 1] = [palette.indices.shape[axis], dim]
         scales = scales.reshape(per_vector).movedim(axis + 1, -1)
     groups = tuple(math.lcm(g, s) for g, s in zip(palette.groups, scales.shape[:-1], strict=True))
-    tables = spread(palette.lut.decode(), (*groups, 2**palette.bits, dim))
+    tables = spread(palette.lut.decode(), (*groups, 2**palette.n_bits, dim))
     scales = spread(scales, (*groups, scales.shape[-1]))
     return attrs.evolve(palette, lut=Dense(tables * scales[..., None, :]), scale=None)
 
@@ -127,5 +127,5 @@ def _integer_palettes(affine: Affine) -> Iterator[Palettized]:
     indices = (affine.data.to(torch.int16) - low).to(torch.uint8)
     if affine.zero_point is None and not affine.form.blockwise:
         table = integers.reshape(*(1,) * affine.data.ndim, -1, 1)
-        yield balanced(Palettized(indices, Dense(table), affine.bits, scale=affine.scale))
-    yield Palettized(indices, Dense((steps * affine.scale[..., None])[..., None]), affine.bits)
+        yield balanced(Palettized(indices, Dense(table), affine.n_bits, scale=affine.scale))
+    yield Palettized(indices, Dense((steps * affine.scale[..., None])[..., None]), affine.n_bits)

@@ -39,7 +39,7 @@ def _sparse(sparse: Sparse, ops: OpBuilder) -> Var:
 
 
 def _palettized(palette: Palettized, ops: OpBuilder) -> Var:
-    bits = container(palette.bits, _INDEX_BITS)
+    bits = container(palette.n_bits, _INDEX_BITS)
     lut = palette.lut.decode().reshape(-1)
     return ops.add(
         "constexpr_lut_to_dense",

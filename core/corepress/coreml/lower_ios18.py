@@ -44,7 +44,7 @@ def _palettized(palette: Palettized, ops: OpBuilder) -> Var:
     dense = ops.add(
         "constexpr_lut_to_dense",
         "palettized" if scaled else "",
-        indices=integers(palette.indices, container(palette.bits, INDEX_BITS)),
+        indices=integers(palette.indices, container(palette.n_bits, INDEX_BITS)),
         lut=_lut(palette, ops),
         vector_axis=_vector_axis(palette),
     )
@@ -77,7 +77,7 @@ def _kept_palettized(palette: Palettized, kept: Tensor, mask: Var, ops: OpBuilde
         "constexpr_lut_to_sparse",
         "palettized",
         indices_mask=mask,
-        indices_nonzero_data=integers(palette.indices[kept], container(palette.bits, INDEX_BITS)),
+        indices_nonzero_data=integers(palette.indices[kept], container(palette.n_bits, INDEX_BITS)),
         lut=_lut(palette, ops),
     )
     if palette.scale is not None:
@@ -93,7 +93,7 @@ def _kept_palettized(palette: Palettized, kept: Tensor, mask: Var, ops: OpBuilde
 
 def _lut(palette: Palettized, ops: OpBuilder) -> Var:
     """Return the look-up table, padded with zeros when its entries are fewer than a stored index can name."""
-    missing = 2 ** container(palette.bits, INDEX_BITS) - 2**palette.bits
+    missing = 2 ** container(palette.n_bits, INDEX_BITS) - 2**palette.n_bits
     if isinstance(palette.lut, Affine):
         padded = torch.nn.functional.pad(palette.lut.data, (0, 0, 0, missing))
         return _affine(attrs.evolve(palette.lut, data=padded), ops, role="lut")
@@ -105,7 +105,7 @@ def _vector_axis(palette: Palettized) -> np.int32 | None:
 
 
 def _data(affine: Affine, values: Tensor) -> npt.NDArray[Any]:
-    return integers(values, container(affine.bits, INTEGER_BITS), signed=affine.signed)
+    return integers(values, container(affine.n_bits, INTEGER_BITS), signed=affine.signed)
 
 
 def _offset(affine: Affine) -> npt.NDArray[Any] | None:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from corepress.encoding import WeightEncoding
 from corepress.errors import ExportError
+from corepress.targets.metadata import PREFIX
 
-_PREFIX = "_COREML_"
 _FIRST_CODE, _LAST_CODE = 0x0400, 0x7BFF  # the bit patterns of the positive normal numbers of float16
 _MARKER_OPS = {"constexpr_blockwise_shift_scale", "constexpr_affine_dequantize"}
 
@@ -40,7 +40,7 @@ def marked_copy(model: nn.Module, weights: Iterable[Marked]) -> tuple[nn.Module,
     shared = {id(parameter): _for_tracing(parameter) for parameter in model.parameters()}
     clone = copy.deepcopy(model, memo=dict(shared)).eval()
     for module in clone.modules():
-        buffers = {name: value for name, value in module._buffers.items() if not name.startswith(_PREFIX)}
+        buffers = {name: value for name, value in module._buffers.items() if not name.startswith(PREFIX)}
         module._buffers = {name: _single(value) for name, value in buffers.items()}
     codes = dict(enumerate(weights, start=_FIRST_CODE))
     if len(codes) > _LAST_CODE - _FIRST_CODE + 1:
@@ -84,4 +84,4 @@ def _mark(model: nn.Module, name: str, code: int, rank: int) -> None:
         "quantization_n_bits": torch.tensor(8),
         "quantization_scale": torch.full((1,) * rank, float(scale)),
     }
-    buffers.update({f"{_PREFIX}/{parameter}/{field}": value for field, value in fields.items()})
+    buffers.update({f"{PREFIX}/{parameter}/{field}": value for field, value in fields.items()})

@@ -48,11 +48,14 @@ class PackageWeights:
                 return min(found, key=lambda weight: (not weight.compressed, len(weight.name)))
         return None
 
+    def dense_of_shape(self, shape: tuple[int, ...]) -> list[PackageWeight]:
+        """Return the uncompressed constants of a shape."""
+        return [weight for weight in self._by_name.values() if not weight.compressed and weight.shape == shape]
+
     def find_rescaled(self, values: Tensor, output_axis: int) -> PackageWeight | None:
-        """Return a constant that is `values` with each output channel rescaled, as folding a batch norm leaves it."""
-        for weight in self._by_name.values():
-            alike = not weight.compressed and weight.shape == tuple(values.shape)
-            if alike and _is_rescaled(weight.value, values, output_axis):
+        """Return a constant that is `values` with each output channel rescaled, as folding a constant leaves it."""
+        for weight in self.dense_of_shape(tuple(values.shape)):
+            if _is_rescaled(weight.value, values, output_axis):
                 return weight
         return None
 

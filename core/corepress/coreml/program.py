@@ -24,11 +24,14 @@ def open_model(model: Any) -> Any:
 
 
 def load_program(mlmodel: Any) -> Any:
-    """Return the MIL program of an MLModel, read from its package."""
+    """Return the MIL program of an MLModel, read from its package; raises ExportError when it is damaged."""
     spec = mlmodel.get_spec()
-    return load_milproto(
-        model_spec=spec, specification_version=spec.specificationVersion, file_weights_dir=mlmodel.weights_dir
-    )
+    try:
+        return load_milproto(
+            model_spec=spec, specification_version=spec.specificationVersion, file_weights_dir=mlmodel.weights_dir
+        )
+    except Exception as error:
+        raise ExportError(f"the package cannot be read, its weight file may be damaged: {error}") from error
 
 
 def blocks(program: Any) -> Iterator[Any]:

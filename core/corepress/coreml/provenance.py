@@ -20,6 +20,11 @@ def placed_weights(mlmodel: Any) -> dict[str, str]:
     return recorded
 
 
+def is_ours(mlmodel: Any) -> bool:
+    """Tell whether `convert` made the package."""
+    return _WEIGHTS in mlmodel.user_defined_metadata
+
+
 def unused_weights(mlmodel: Any) -> set[str]:
     """Return the names of the weights that the converted program does not use."""
     return set(json.loads(mlmodel.user_defined_metadata.get(_UNUSED, "[]")))

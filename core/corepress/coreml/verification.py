@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from corepress.coreml.chain import rounding_of
 from corepress.coreml.exact import exact_storage
+from corepress.coreml.folding import Foldings
 from corepress.coreml.match import PackageWeights
 from corepress.coreml.program import load_program, open_model
-from corepress.coreml.provenance import placed_weights, unused_weights
+from corepress.coreml.provenance import is_ours, placed_weights, unused_weights
 from corepress.coreml.read import PackageWeight, program_weights
 from corepress.coreml.table import table
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
@@ -19,9 +20,10 @@ from corepress.targets import torch_weights
 from corepress.targets.deployment import DeploymentTarget
 
 EQUAL = "equal"
-RESCALED = "rescaled: the converter folded a constant into it"
+FOLDED = "equal, with batch norm {name} folded into it"
+RESCALED = "not proved: rescaled by constants that are no batch norm of the model"
 UNUSED = "not used by the program"
-NOT_FOUND = "not in the package under its name: folded by the converter, or not used"
+NOT_FOUND = "not proved: not in the package as it is"
 
 
 @attrs.frozen
@@ -41,9 +43,13 @@ class VerifiedWeight:
 
 @attrs.frozen
 class Verification:
-    """The outcome of `verify`: one row for each weight of the model; printing it gives a table."""
+    """The outcome of `verify`: one row for each weight of the model; printing it gives a table.
+
+    `others` counts the parameters that are not compared: biases, norms, and whatever is no compressible weight.
+    """
 
     weights: tuple[VerifiedWeight, ...]
+    others: int = 0
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
         """Return the rows by weight name, as plain values."""
@@ -54,15 +60,19 @@ class Verification:
 
     def __str__(self) -> str:
         rows = [(row.name, row.stored_as, row.nbytes, row.result) for row in self.weights]
-        return table(("weight", "stored as", "bytes", "result"), rows)
+        proved = sum(row.equal or row.result.startswith(EQUAL) for row in self.weights)
+        summary = f"{proved} of {len(rows)} weights are equal; {self.others} other parameters were not compared"
+        return f"{table(('weight', 'stored as', 'bytes', 'result'), rows)}\n{summary}"
 
 
 def verify(mlmodel: Any, model: nn.Module, example_inputs: Any = None) -> Verification:  # noqa: ARG001
     """Compare every weight that a package decodes to with the torch model, bit for bit.
 
     The torch values are rounded once to the package's precision. Weights are found by the names that `convert` records,
-    or by the converter's own naming. Dense weights into which the converter folded a batch norm are listed as such;
-    compressed weights are never folded.
+    or by the converter's own naming. Compressed weights are never folded. A dense weight may be: it is compared with
+    every batch norm of the model folded into it, to the last digit of the precision. A dense weight that the package
+    holds neither way is an error in a package that `convert` made, and listed as not proved in others. Parameters that
+    are no compressible weights are counted, not compared.
 
     `mlmodel` is an MLModel or the path of an `.mlpackage`. `example_inputs` are accepted for the comparison of outputs,
     which needs an interpreter of ML programs; weights are compared without them.
@@ -74,25 +84,45 @@ def verify(mlmodel: Any, model: nn.Module, example_inputs: Any = None) -> Verifi
     found = PackageWeights(program_weights(load_program(package)), placed_weights(package))
     target = DeploymentTarget(package.get_spec().specificationVersion)
     unused = unused_weights(package)
+    foldings = Foldings(model)
     rows = []
+    compared: set[str] = set()
     for handle in torch_weights(model):
         encoding, stored = handle.encoding(), found.find(handle.names)
+        compared.update(handle.names)
         if handle.name in unused:
             rows.append(VerifiedWeight(handle.name, "", 0, UNUSED))
         elif isinstance(encoding, Dense) and (stored is None or stored.shape != handle.shape):
-            rows.append(_folded(handle, encoding.values, found))
+            rows.append(_folded(handle, encoding.values, found, foldings, strict=is_ours(package)))
         elif stored is None:
             raise VerificationError(f"{handle.name}: {encoding.form.describe()} in the model, missing from the package")
         else:
             rows.append(_compared(handle.name, encoding, stored, target))
-    return Verification(tuple(rows))
+    others = sum(name not in compared for name, _ in model.named_parameters(remove_duplicate=False))
+    return Verification(tuple(rows), others)
 
 
-def _folded(handle: Any, values: Tensor, found: PackageWeights) -> VerifiedWeight:
+def _folded(handle: Any, values: Tensor, found: PackageWeights, foldings: Foldings, *, strict: bool) -> VerifiedWeight:
+    alike = found.dense_of_shape(handle.shape)
+    for name, folded in foldings.of(values, handle.output_axis):
+        for candidate in alike:
+            if _close(candidate, folded):
+                return VerifiedWeight(handle.name, "dense", candidate.nbytes, FOLDED.format(name=name))
     rescaled = found.find_rescaled(values, handle.output_axis)
-    if rescaled is None:
-        return VerifiedWeight(handle.name, "", 0, NOT_FOUND)
-    return VerifiedWeight(handle.name, "dense", rescaled.nbytes, RESCALED)
+    if rescaled is not None:
+        return VerifiedWeight(handle.name, "dense", rescaled.nbytes, RESCALED)
+    if alike and strict:
+        raise VerificationError(
+            f"{handle.name}: the package holds it neither as it is nor with a batch norm of the model folded into it"
+        )
+    return VerifiedWeight(handle.name, "", 0, NOT_FOUND)
+
+
+def _close(candidate: PackageWeight, values: Tensor) -> bool:
+    """Tell whether values are equal but for the last digit: the converter folds in another order of operations."""
+    half = candidate.dtype == "fp16"
+    step, smallest = (2.0**-10, 2.0**-24) if half else (2.0**-20, 2.0**-100)
+    return bool(((candidate.value.float() - values).abs() <= values.abs() * step + smallest).all())
 
 
 def _compared(name: str, encoding: WeightEncoding, stored: PackageWeight, target: DeploymentTarget) -> VerifiedWeight:
@@ -111,7 +141,7 @@ def _check_kind(
     name: str, encoding: WeightEncoding, held: WeightEncoding, stored: PackageWeight, target: DeploymentTarget
 ) -> None:
     wanted = _kinds(encoding)
-    if wanted is None or wanted == _kinds(held):
+    if wanted is None or wanted == _kinds(held) or (isinstance(encoding, Sparse) and not encoding.kept):
         return
     # Where half precision cannot hold the scales, an exact package stores look-up tables instead.
     if not isinstance(encoding, Dense):

@@ -3,7 +3,7 @@
 from corepress.encoding.affine import Affine
 from corepress.encoding.base import WeightEncoding
 from corepress.encoding.bits import pack_bits, packed_nbytes, unpack_bits
-from corepress.encoding.composition import CompositionError, Slot, compose_forms, slot_for
+from corepress.encoding.composition import KIND_OF_PRODUCT, CompositionError, Slot, compose, compose_forms, slot_for
 from corepress.encoding.dense import Dense
 from corepress.encoding.forms import AffineForm, DenseForm, Form, OpaqueForm, PaletteForm, SparseForm
 from corepress.encoding.palettized import Palettized
@@ -11,6 +11,7 @@ from corepress.encoding.precision import PORTABLE_SIGNIFICAND_BITS, round_signif
 from corepress.encoding.sparse import Sparse
 
 __all__ = [
+    "KIND_OF_PRODUCT",
     "PORTABLE_SIGNIFICAND_BITS",
     "Affine",
     "AffineForm",
@@ -25,6 +26,7 @@ __all__ = [
     "Sparse",
     "SparseForm",
     "WeightEncoding",
+    "compose",
     "compose_forms",
     "pack_bits",
     "packed_nbytes",

@@ -23,19 +23,19 @@ def spread(blocks: Tensor, shape: tuple[int, ...]) -> Tensor:
 class Affine(WeightEncoding):
     """Decodes to `(data - zero_point) * scale`.
 
-    `data` is int8 or uint8 and holds integers of `bits` bits. `scale` (float32) and `zero_point` (like `data`) have its
-    rank; each axis has 1 entry for the whole axis or one for each block of equal length.
+    `data` is int8 or uint8 and holds integers of `n_bits` bits. `scale` (float32) and `zero_point` (like `data`) have
+    its rank; each axis has 1 entry for the whole axis or one for each block of equal length.
     """
 
     data: Tensor
     scale: Tensor
     zero_point: Tensor | None = None
-    bits: int = 8
+    n_bits: int = 8
     kind: ClassVar[str] = "affine"
 
     def __attrs_post_init__(self) -> None:
-        if self.data.dtype not in (torch.int8, torch.uint8) or not 1 <= self.bits <= 8:
-            raise ValueError(f"data must be int8 or uint8 of 1 to 8 bits, not {self.data.dtype} of {self.bits} bits")
+        if self.data.dtype not in (torch.int8, torch.uint8) or not 1 <= self.n_bits <= 8:
+            raise ValueError(f"data must be int8 or uint8 of 1 to 8 bits, not {self.data.dtype} of {self.n_bits} bits")
         for part in (self.data, self.zero_point):
             self._check_integers(part)
         fits = self.scale.ndim == self.data.ndim and all(
@@ -53,7 +53,7 @@ class Affine(WeightEncoding):
             raise ValueError(f"zero_point must be {self.data.dtype} like the data, not {integers.dtype}")
         (low, high), (least, most) = self.bounds, (int(bound) for bound in integers.aminmax())
         if least < low or most > high:
-            raise ValueError(f"integers {least}..{most} do not fit into {self.form.describe()} ({low}..{high})")
+            raise ValueError(f"integers {least}..{most} do not fit into {self.dtype} ({low}..{high})")
 
     @property
     def signed(self) -> bool:
@@ -61,9 +61,19 @@ class Affine(WeightEncoding):
         return self.data.dtype is torch.int8
 
     @property
+    def dtype(self) -> str:
+        """The data type of the integers, such as `int4` or `uint8`."""
+        return f"{'' if self.signed else 'u'}int{self.n_bits}"
+
+    @property
+    def block_shape(self) -> tuple[int, ...]:
+        """The number of elements along each axis that share a scale."""
+        return tuple(length // n for length, n in zip(self.shape, self.scale.shape, strict=True))
+
+    @property
     def bounds(self) -> tuple[int, int]:
         """The smallest and the largest integer that the data type holds."""
-        return (-(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1) if self.signed else (0, 2**self.bits - 1)
+        return (-(2 ** (self.n_bits - 1)), 2 ** (self.n_bits - 1) - 1) if self.signed else (0, 2**self.n_bits - 1)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -83,7 +93,7 @@ class Affine(WeightEncoding):
         scaled = [(n, length) for n, length in zip(self.scale.shape, self.shape, strict=True) if n > 1]
         per_channel = len(scaled) <= 1 and all(n == length for n, length in scaled)
         return AffineForm(
-            n_bits=self.bits,
+            n_bits=self.n_bits,
             signed=self.signed,
             scales=math.prod(self.scale.shape),
             zero_points=self.zero_point is not None,

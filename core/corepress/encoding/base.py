@@ -53,11 +53,17 @@ class WeightEncoding(abc.ABC):
         """Return the payload bytes on a target: `torch` (float32 values) or a Core ML deployment target (float16).
 
         Data, masks, look-up tables, scales and zero points are counted, packed; file headers and alignment are not.
+        Raises ValueError for any other target.
         """
         return self.form.nbytes(self.count, target)
 
     @property
-    def n_bits(self) -> float:
+    def n_bits(self) -> int:
+        """The bits of one stored value, side information left out; 32 (float32) unless an encoding says otherwise."""
+        return 32
+
+    @property
+    def bits_per_weight(self) -> float:
         """Bits per weight in a half-precision package, side information included."""
         return 8 * self.nbytes() / max(self.count, 1)
 

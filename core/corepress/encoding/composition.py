@@ -14,6 +14,9 @@ from corepress.encoding.forms import AffineForm, DenseForm, Form, PaletteForm, S
 from corepress.encoding.palettized import Palettized
 from corepress.encoding.sparse import Sparse
 
+KIND_OF_PRODUCT = {"sparsity": "sparse", "palette": "palettized", "affine": "affine", "dense": "dense"}
+"""The kind of the encoding that a stage returns, by what it declares to produce."""
+
 
 class CompositionError(ValueError):
     """The next stage cannot follow what the weight already is; the message says why and names a legal order."""
@@ -39,6 +42,15 @@ def slot_for(now: WeightEncoding, produces: str) -> Slot:
     """
     slot = _cell(now.form, produces).slot(now)
     return attrs.evolve(slot, rebuild=lambda new: slot.rebuild(new).canonical())
+
+
+def compose(now: WeightEncoding, produces: str, new: WeightEncoding) -> WeightEncoding:
+    """Return what a weight encoded as `now` becomes when a stage has encoded its slot as `new`.
+
+    `produces` is what the stage declares, as for `slot_for`. Raises CompositionError when no such stage can follow, or
+    when `new` is nothing that such a stage returns.
+    """
+    return slot_for(now, produces).rebuild(new)
 
 
 def compose_forms(now: Form, produces: str, new: Form) -> Form:
@@ -115,7 +127,7 @@ def _integer_lut(palette: Palettized, affine: Affine) -> Palettized:
         zero_point=None
         if affine.zero_point is None
         else spread(affine.zero_point, groups)[..., None, None].contiguous(),
-        bits=affine.bits,
+        n_bits=affine.n_bits,
     )
     return attrs.evolve(palette, lut=lut)
 

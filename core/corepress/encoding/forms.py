@@ -1,16 +1,26 @@
 """Forms: what an encoding looks like without its values, so that size and support are known before any work."""
 
 import math
+import re
 from typing import ClassVar
 
 import attrs
 
 from corepress.encoding.bits import packed_nbytes
 
+_DEPLOYMENT_TARGET = re.compile(r"(ios|macos|watchos|tvos)\d+", re.IGNORECASE)
+
 
 def float_bits(target: str) -> int:
-    """Return the width of one unquantized value on a target: 32 on `torch`, 16 in a Core ML package."""
-    return 32 if target == "torch" else 16
+    """Return the width of one unquantized value on a target: 32 on `torch`, 16 in a Core ML package.
+
+    Raises ValueError for what is neither.
+    """
+    if target == "torch":
+        return 32
+    if _DEPLOYMENT_TARGET.fullmatch(str(target)):
+        return 16
+    raise ValueError(f"unknown target {target!r}; give 'torch' or a deployment target such as 'iOS18'")
 
 
 @attrs.frozen

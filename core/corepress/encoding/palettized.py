@@ -17,31 +17,30 @@ class Palettized(WeightEncoding):
     """Decodes to `lut[group, index] (* scale)`.
 
     `indices` (uint8) has the weight's shape, its `vector_axis` divided by the cluster dimension.
-    `lut` encodes a tensor of shape `(groups along each weight axis..., 2**bits, cluster_dim)`, the layout of Core ML's
-    look-up tables. `scale` (float32, rank of the weight) is an optional per-channel scale.
+    `lut` encodes a tensor of shape `(groups along each weight axis..., 2**n_bits, cluster_dim)`, the layout of Core
+    ML's look-up tables. `scale` (float32, rank of the weight) is an optional per-channel scale.
     """
 
     indices: Tensor
     lut: WeightEncoding
-    bits: int
+    n_bits: int
     vector_axis: int | None = None
     scale: Tensor | None = None
     kind: ClassVar[str] = "palettized"
 
     def __attrs_post_init__(self) -> None:
         rank = self.indices.ndim
-        if len(self.lut.shape) != rank + 2 or self.lut.shape[-2] != 2**self.bits:
-            raise ValueError(f"a {self.bits}-bit LUT for a weight of rank {rank} cannot have shape {self.lut.shape}")
+        if len(self.lut.shape) != rank + 2 or self.lut.shape[-2] != 2**self.n_bits:
+            raise ValueError(f"a {self.n_bits}-bit LUT for a weight of rank {rank} cannot have shape {self.lut.shape}")
         if any(n % g for n, g in zip(self.indices.shape, self.groups, strict=True)):
             raise ValueError(f"LUT groups {self.groups} do not divide indices of shape {tuple(self.indices.shape)}")
         if self.cluster_dim > 1 and self.vector_axis not in range(rank):
             raise ValueError(
                 f"vectors of {self.cluster_dim} values need a vector_axis below {rank}, not {self.vector_axis}"
             )
-        if self.indices.dtype is not torch.uint8 or (self.indices.numel() and int(self.indices.max()) >= 2**self.bits):
-            raise ValueError(
-                f"indices must be uint8 below {2**self.bits}, the number of entries of a {self.bits}-bit LUT"
-            )
+        entries = 2**self.n_bits
+        if self.indices.dtype is not torch.uint8 or (self.indices.numel() and int(self.indices.max()) >= entries):
+            raise ValueError(f"indices must be uint8 below {entries}, the number of entries of a {self.n_bits}-bit LUT")
         if self.scale is not None and (
             self.scale.ndim != rank or any(n not in (1, d) for n, d in zip(self.scale.shape, self.shape, strict=True))
         ):
@@ -51,6 +50,18 @@ class Palettized(WeightEncoding):
     def groups(self) -> tuple[int, ...]:
         """The number of look-up tables along each axis of the weight."""
         return tuple(self.lut.shape[:-2])
+
+    @property
+    def group_axis(self) -> int | None:
+        """The axis along which the tables change; None where there is one table, or where several axes have groups."""
+        grouped = [axis for axis, groups in enumerate(self.groups) if groups > 1]
+        return grouped[0] if len(grouped) == 1 else None
+
+    @property
+    def group_size(self) -> int | None:
+        """The number of channels along `group_axis` that share a table; None where there is no such axis."""
+        axis = self.group_axis
+        return None if axis is None else self.shape[axis] // self.groups[axis]
 
     @property
     def cluster_dim(self) -> int:
@@ -84,13 +95,13 @@ class Palettized(WeightEncoding):
         for axis, (length, groups) in enumerate(zip(self.indices.shape, self.groups, strict=True)):
             along = torch.arange(length, dtype=torch.int32) // (length // groups)
             group = group * groups + along.reshape([-1 if a == axis else 1 for a in range(self.indices.ndim)])
-        return group * (1 << self.bits)
+        return group * (1 << self.n_bits)
 
     @property
     def form(self) -> PaletteForm:
         """The storage form."""
         return PaletteForm(
-            n_bits=self.bits,
+            n_bits=self.n_bits,
             groups=math.prod(self.groups),
             cluster_dim=self.cluster_dim,
             scales=0 if self.scale is None else self.scale.numel(),
@@ -109,7 +120,7 @@ class Palettized(WeightEncoding):
         palette = attrs.evolve(
             self, lut=self.lut.canonical(), vector_axis=self.vector_axis if self.cluster_dim > 1 else None
         )
-        tables = palette.lut.decode().reshape(-1, 2**self.bits, self.cluster_dim)
+        tables = palette.lut.decode().reshape(-1, 2**self.n_bits, self.cluster_dim)
         if not has_equal_entries(tables):
             return palette
         first = first_equal_entries(tables).reshape(-1).to(torch.uint8)

@@ -37,6 +37,11 @@ class Sparse(WeightEncoding):
         """The shape of the decoded weight."""
         return tuple(self.mask.shape)
 
+    @property
+    def n_bits(self) -> int:
+        """The bits of one kept value."""
+        return self.payload.n_bits
+
     @cached_property
     def kept(self) -> int:
         """The number of kept elements."""

@@ -63,6 +63,7 @@ def _notes(table: Table) -> list[str]:
         names = ", ".join(row.name for row in rows[:3]) + (f" and {len(rows) - 3} more" if len(rows) > 3 else "")
         word = "skipped" if status == "skipped" else "not compressed"
         notes.append(f"{word}: {names} ({size} bytes, {size / total:.1%} of the model): {reason}")
+    notes += [f"skipped in part: {row.name}: {row.reason}" for row in table.done if row.reason]
     grown = [row for row in table.done if row.bytes_after is not None and row.bytes_after > row.bytes_before]
     return notes + [f"larger than before: {row.name}: {row.form} takes {row.bytes_after} bytes" for row in grown]
 

@@ -21,6 +21,7 @@ from corepress.pipeline.run import Run
 from corepress.pipeline.stage import BoundStage, Stage, bind
 from corepress.targets import Target, TorchTarget, TorchWeight, simulation
 from corepress.targets.deployment import DeploymentTarget
+from corepress.targets.metadata import PROVENANCE
 from corepress.targets.transaction import all_or_nothing
 
 _FORMAT = 1

@@ -47,15 +47,14 @@ def draw_up(
             "the model has no compressible weights: corepress knows Linear, convolutions, Embedding and "
             "MultiheadAttention; a plugin can add other modules with the hook register_module_kinds"
         )
-    drafts = {weight.name: Draft(weight, weight.encoding().form) for weight in weights}
+    drafts = {weight.name: _begin(weight) for weight in weights}
     warnings: list[str] = []
     problems: list[str] = []
     plans = []
     for stage in stages:
         if target.name not in stage.spec.targets:
-            problems.append(
-                f"{stage.label} works on {', '.join(stage.spec.targets)}, and this is a {target.name} model"
-            )
+            works_on = ", ".join(stage.spec.targets)
+            problems.append(f"{stage.label} works on {works_on} models, and this is a {target.name} model")
             continue
         resolution = _resolved(stage, target, weights, strict)
         warnings += [f"{stage.label}: {message}" for message in resolution.unmatched]
@@ -81,6 +80,10 @@ def draw_up(
         warnings.append("nothing is compressed: no rule reaches a weight that can be compressed as it asks")
     rows = [draft.row() for draft in drafts.values()] + other_rows(target, drafts)
     return Blueprint(_in_order(plans), planned, Plan(tuple(rows), warnings=tuple(warnings)))
+
+
+def _begin(weight: Weight) -> Draft:
+    return Draft(weight, DenseForm() if weight.obstacle else weight.encoding().form)
 
 
 def _resolved(stage: BoundStage, target: Target, weights: Sequence[Weight], strict: bool) -> Any:
@@ -119,7 +122,7 @@ def _draft_of(
         _refuse(stage, match, draft, str(error), problems)
         return None
     draft.left.append(f"{match.rule} is about {parameter!r} instead")
-    return drafts.setdefault(sibling.name, Draft(sibling, sibling.encoding().form))
+    return drafts.setdefault(sibling.name, _begin(sibling))
 
 
 def _accept(
@@ -133,7 +136,6 @@ def _accept(
     """Add the stage to the draft, or note why not: as a problem, or as a skip where a wide rule reached the weight."""
     name = draft.weight.name
     try:
-        _check_parametrization(draft.weight)
         new = _predicted(stage, draft.weight, match.config)
     except Unsupported as reason:
         _refuse(stage, match, draft, str(reason), problems, strict)
@@ -157,15 +159,9 @@ def _accept(
     return True
 
 
-def _check_parametrization(weight: Weight) -> None:
-    names = getattr(weight, "parametrized_by", ())
-    if names:
-        raise Unsupported(
-            f"it is parametrized by {', '.join(names)}; call torch.nn.utils.parametrize.remove_parametrizations first"
-        )
-
-
 def _predicted(stage: BoundStage, weight: Weight, config: Any) -> Form | None:
+    if weight.obstacle is not None:
+        raise Unsupported(weight.obstacle)
     predict = getattr(stage.implementation, "predict", None)
     return None if predict is None else predict(weight.facts, config)
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import attrs
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -25,7 +26,6 @@ from corepress.targets import Target, TorchWeight, Weight, simulation
 
 T = TypeVar("T")
 R = TypeVar("R")
-
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -161,13 +161,15 @@ class StageRun:
         rng = generator_for(run.seed, str(self.stage.index), weight.name)
         try:
             result = self.stage.implementation.encode(view_of(weight, slot), task.config, statistics, rng)
-            _check_kept(self.stage, result)
-            return slot.rebuild(result)
+            _check_promise(self.stage, result)
+            encoding = slot.rebuild(result)
         except CorepressError:
             raise
         except Exception as error:
             error.add_note(f"while {self.stage.label} compressed {weight.name}")
             raise
+        _check_finite(self.stage, weight, encoding)
+        return encoding
 
     def _statistics(self, run: Run) -> dict[str, dict[str, Any]]:
         wants = getattr(self.stage.implementation, "statistics", lambda _: ())
@@ -209,11 +211,19 @@ def watched(run: Run, start: bool = True) -> Iterator[Callable[[Report], Report]
         raise
 
 
-def _check_kept(stage: BoundStage, result: object) -> None:
+def _check_promise(stage: BoundStage, result: object) -> None:
     if not isinstance(result, WeightEncoding):
         raise PluginError(f"{stage.algorithm}: encode must return a WeightEncoding, not {type(result).__name__}")
     promised = KIND_OF_PRODUCT[stage.spec.produces]
     if result.kind in KIND_OF_PRODUCT.values() and result.kind != promised:
         raise PluginError(
             f"{stage.algorithm}: it declares {stage.spec.produces!r} and returned a {result.kind} encoding"
+        )
+
+
+def _check_finite(stage: BoundStage, weight: Weight, encoding: WeightEncoding) -> None:
+    values = encoding.decode()
+    if values.numel() and not torch.isfinite(torch.stack(torch.aminmax(values))).all():
+        raise PluginError(
+            f"{stage.algorithm}: it has made NaN or infinite values of {weight.name}; nothing was written"
         )

@@ -47,6 +47,11 @@ class Weight(abc.ABC):
         """The axis of the input channels."""
         return self.facts.input_axis
 
+    @property
+    def obstacle(self) -> str | None:
+        """Why no algorithm can compress the weight at all, or None."""
+        return None
+
     @abc.abstractmethod
     def read(self) -> Tensor:
         """Return the current values in float32; do not write to them."""

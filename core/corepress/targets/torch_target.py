@@ -4,6 +4,7 @@ from functools import cached_property
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from corepress.targets import metadata
 from corepress.targets.base import Target, Weight
@@ -49,6 +50,9 @@ class TorchTarget(Target):
         mine = {weight.identity for weight in self._weights}
         found = {}
         for module_name, module in self.model.named_modules():
+            if isinstance(module, parametrize.ParametrizationList):
+                # What it computes is listed in its place.
+                continue
             for parameter, value in module.named_parameters(recurse=False):
                 if id(value) not in mine:
                     name = f"{module_name}.{parameter}" if module_name else parameter

@@ -92,6 +92,19 @@ class TorchWeight(Weight):
         modules = place.module.parametrizations[place.parameter]  # type: ignore[index,union-attr]
         return tuple(type(m).__name__ for m in modules if not isinstance(m, Simulator))
 
+    @property
+    def obstacle(self) -> str | None:
+        """Why no algorithm can compress the weight at all, or None."""
+        if self.parametrized_by:
+            makers = ", ".join(self.parametrized_by)
+            way_out = "call torch.nn.utils.parametrize.remove_parametrizations first"
+            return f"it is parametrized by {makers}; {way_out}"
+        if not self.parameter.dtype.is_floating_point:
+            return f"its dtype is {self.parameter.dtype}, and corepress compresses floating-point weights"
+        if self.parameter.is_meta:
+            return "it has no values (meta device); load the model's weights first"
+        return None if self.parameter.numel() else "it has no elements"
+
     def read(self) -> Tensor:
         """Return the stored values in float32; do not write to them."""
         return self._loaded().to(torch.float32)

@@ -5,15 +5,13 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
+from corepress.encoding import KIND_OF_PRODUCT
 from corepress.pipeline import Pipeline, Stage
 from corepress.plugin import AlgorithmSpec, registry
 from corepress.testing.networks import ConvolutionalNetwork, TiedNetwork
 from corepress.testing.workbench import Workbench
 
 F = TypeVar("F", bound=Callable[..., None])
-
-
-_KIND_OF = {"sparsity": "sparse", "palette": "palettized", "affine": "affine", "dense": "dense"}
 
 
 class ContractSubject:
@@ -70,7 +68,7 @@ class ContractSubject:
 
     def is_declared(self, kind: str) -> bool:
         """Tell whether a kind of encoding is what the descriptor declares, or one of the plugin's own."""
-        return kind == _KIND_OF[self.spec.produces] or kind not in _KIND_OF.values()
+        return kind == KIND_OF_PRODUCT[self.spec.produces] or kind not in KIND_OF_PRODUCT.values()
 
     def workbench(self, config: Mapping[str, Any], model: nn.Module) -> Workbench:
         """Return the algorithm at work on a model, weight by weight."""

@@ -3,13 +3,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from corepress.algorithm import Collector, StatisticSpec
+from corepress.algorithm import Statistic, StatisticSpec
 from corepress.calibration import collect
 from corepress.errors import PlanError
 from corepress.targets import torch_weights
 
 
-class Recorder(Collector):
+class Recorder(Statistic):
     made = 0
 
     def __init__(self, facts):
@@ -114,7 +114,7 @@ def test_nothing_is_gathered_for_weights_that_nobody_asks_about(model, batches):
     assert set(found["4.weight"]) == {"inputs"}
 
 
-def test_collectors_do_not_record_gradients(model, batches):
+def test_statistics_do_not_record_gradients(model, batches):
     weights, wanted = requests(model, INPUTS, GRADIENTS)
     found = collect(model, weights, wanted, batches, loss_fn)
     assert found["4.weight"]["inputs"].recording == [False, False, False]

@@ -35,7 +35,7 @@ class Encodings:
         if lut_bits:
             top = 2 ** (lut_bits - 1) - 1
             data = (entries / entries.abs().max() * top).round().to(torch.int8)
-            lut = Affine(data, self.scales(*groups, 1, 1, size=0.01), bits=lut_bits)
+            lut = Affine(data, self.scales(*groups, 1, 1, size=0.01), n_bits=lut_bits)
         indices = torch.randint(0, 2**bits, rows, generator=self.rng, dtype=torch.uint8)
         return Palettized(indices, lut, bits, axis, scale)
 

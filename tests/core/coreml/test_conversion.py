@@ -221,6 +221,25 @@ def test_what_cannot_be_converted_is_refused(model, inputs, options, message):
     assert str(caught.value) == message
 
 
+class BagOfWords(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bag = nn.EmbeddingBag(10, 4)
+
+    def forward(self, ids):
+        return self.bag(ids)
+
+
+def test_a_module_that_the_converter_does_not_know_is_an_export_error():
+    with pytest.raises(ExportError) as caught:
+        convert(BagOfWords(), torch.tensor([[1, 2, 3]]))
+    assert str(caught.value) == (
+        "the converter of coremltools cannot convert the model: "
+        "PyTorch convert function for op 'embedding_bag' not implemented."
+    )
+    assert isinstance(caught.value.__cause__, NotImplementedError)
+
+
 def test_a_traced_model_is_refused():
     traced = torch.jit.trace(SmallConvNet().eval(), IMAGE)
     with pytest.raises(ExportError) as caught:

@@ -1,12 +1,16 @@
+import copy
+
+import attrs
 import numpy as np
 import pytest
 import torch
 from tests.networks.images import SmallConvNet
+from torch import nn
 
 from corepress.coreml import convert, verify
 from corepress.coreml.program import blocks, load_program, write_program
 from corepress.encoding import Dense, Sparse
-from corepress.errors import ExportError, VerificationError
+from corepress.errors import ExportError, PrecisionWarning, VerificationError
 
 IMAGE = torch.zeros(1, 3, 8, 8)
 SHAPE = (8, 3, 3, 3)
@@ -45,7 +49,7 @@ def test_the_outcome_lists_every_weight(encodings, compress):
         "stored_as": "dense",
         "nbytes": 432,
         "equal": False,
-        "result": "rescaled: the converter folded a constant into it",
+        "result": "equal, with batch norm norm folded into it",
     }
     assert outcome.as_dict() == {
         "first.weight": folded,
@@ -185,3 +189,63 @@ def test_what_is_no_package_is_refused(tmp_path):
     with pytest.raises(ExportError) as caught:
         verify(SmallConvNet(), SmallConvNet())
     assert str(caught.value) == "expected an MLModel or the path of an .mlpackage, not SmallConvNet"
+
+
+def normalized(*, outputs=8):
+    model = nn.Sequential(nn.Conv2d(3, outputs, 3, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(), nn.Conv2d(8, 8, 3))
+    model[1].running_var.uniform_(0.5, 2)
+    return model.eval()
+
+
+@pytest.mark.parametrize("change", ["another weight", "one element", "another sign"])
+def test_a_dense_weight_that_was_folded_is_compared(change):
+    model = normalized()
+    package = convert(model, IMAGE)
+    assert verify(package, model).as_dict()["0.weight"]["result"] == "equal, with batch norm 1 folded into it"
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        if change == "another weight":
+            other[0].weight.normal_()
+        elif change == "one element":
+            other[0].weight[0, 0, 0, 0] += 0.1
+        else:
+            other[0].weight[0, 0, 0, 0] *= -1
+    with pytest.raises(VerificationError) as caught:
+        verify(package, other)
+    assert str(caught.value) == (
+        "0.weight: the package holds it neither as it is nor with a batch norm of the model folded into it"
+    )
+
+
+def test_what_is_not_compared_is_counted():
+    model = normalized()
+    assert str(verify(convert(model, IMAGE), model)).splitlines()[-1] == (
+        "2 of 2 weights are equal; 3 other parameters were not compared"
+    )
+
+
+def test_a_weight_that_was_pruned_away_and_palettized_is_equal(encodings, compress):
+    palette = encodings.palette(SHAPE, 4)
+    model = compress(SmallConvNet(), {"first.weight": Sparse(torch.zeros(SHAPE, dtype=torch.bool), palette)})
+    assert verify(convert(model, IMAGE), model).as_dict()["first.weight"]["equal"]
+
+
+def test_a_damaged_weight_file_is_named(tmp_path):
+    model = normalized()
+    convert(model, IMAGE).save(str(tmp_path / "net.mlpackage"))
+    weights = next(tmp_path.rglob("weight.bin"))
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(ExportError, match=r"^the package cannot be read, its weight file may be damaged: "):
+        verify(tmp_path / "net.mlpackage", model)
+
+
+def test_weights_too_small_for_half_precision_are_warned_of(encodings, compress):
+    palette = encodings.palette(SHAPE, 4)
+    tiny = attrs.evolve(palette, lut=Dense(palette.lut.decode() * 1e-8))
+    model = compress(SmallConvNet(), {"first.weight": tiny})
+    with pytest.warns(PrecisionWarning) as caught:
+        convert(model, IMAGE)
+    assert str(caught[0].message) == (
+        "float16 rounds more than 1% of first.weight away, the values are too small; "
+        "pass compute_precision=coremltools.precision.FLOAT32"
+    )

@@ -39,9 +39,9 @@ def test_it_decodes_block_by_block(make, shape, scales, signed, zero_points):
 
 
 def test_a_small_weight_is_stored_as_these_bytes():
-    encoding = Affine(torch.tensor([[-8, 7, 0], [1, -1, 2]], dtype=torch.int8), torch.tensor([[0.5], [0.25]]), bits=4)
+    encoding = Affine(torch.tensor([[-8, 7, 0], [1, -1, 2]], dtype=torch.int8), torch.tensor([[0.5], [0.25]]), n_bits=4)
     assert encoding.decode().tolist() == [[-4.0, 3.5, 0.0], [0.25, -0.25, 0.5]]
-    assert pack_bits(encoding.data.numpy(), encoding.bits).tobytes().hex() == "78102f"
+    assert pack_bits(encoding.data.numpy(), encoding.n_bits).tobytes().hex() == "78102f"
     assert encoding.nbytes() == 3 + 2 * 2
     assert encoding.nbytes("torch") == 3 + 2 * 4
 
@@ -57,10 +57,24 @@ def test_zero_points_are_subtracted_without_overflow():
 
 @given(st.integers(1, 8), st.booleans())
 def test_the_bounds_follow_from_bits_and_sign(bits, signed):
-    encoding = Affine(torch.zeros(1, dtype=torch.int8 if signed else torch.uint8), torch.ones(1), bits=bits)
+    encoding = Affine(torch.zeros(1, dtype=torch.int8 if signed else torch.uint8), torch.ones(1), n_bits=bits)
     low, high = encoding.bounds
     assert high - low == 2**bits - 1
     assert low == (-(2 ** (bits - 1)) if signed else 0)
+
+
+@given(st.integers(1, 8))
+def test_the_dtype_names_sign_and_width(bits):
+    signed, unsigned = (Affine(torch.zeros(1, dtype=d), torch.ones(1), n_bits=bits) for d in (torch.int8, torch.uint8))
+    assert (signed.dtype, unsigned.dtype) == (f"int{bits}", f"uint{bits}")
+
+
+@pytest.mark.parametrize(
+    ("scales", "block_shape"),
+    [((1, 1, 1), (4, 16, 3)), ((4, 1, 1), (1, 16, 3)), ((4, 2, 1), (1, 8, 3)), ((2, 4, 3), (2, 4, 1))],
+)
+def test_the_block_shape_is_what_shares_a_scale(make, scales, block_shape):
+    assert make.affine((4, 16, 3), 8, scales).block_shape == block_shape
 
 
 @pytest.mark.parametrize(
@@ -109,6 +123,7 @@ INT8 = torch.zeros(4, 6, dtype=torch.int8)
             (INT8, torch.ones(1, 1), torch.full((1, 1), -9, dtype=torch.int8), 4),
             "integers -9..-9 do not fit into int4 (-8..7)",
         ),
+        ((INT8 + 9, torch.ones(2, 2), None, 4), "integers 9..9 do not fit into int4 (-8..7)"),
         (
             (INT8.to(torch.int32), torch.ones(1, 1)),
             "data must be int8 or uint8 of 1 to 8 bits, not torch.int32 of 8 bits",
@@ -126,6 +141,6 @@ def test_encodings_are_equal_when_all_parts_are():
     encoding = Affine(INT8, torch.ones(1, 1))
     assert encoding == Affine(INT8.clone(), torch.ones(1, 1))
     assert encoding != Affine(INT8, torch.ones(4, 1))
-    assert encoding != Affine(INT8, torch.ones(1, 1), bits=4)
+    assert encoding != Affine(INT8, torch.ones(1, 1), n_bits=4)
     assert encoding != Affine(INT8, torch.ones(1, 1), torch.zeros(1, 1, dtype=torch.int8))
     assert encoding != Affine(INT8.to(torch.uint8), torch.ones(1, 1))

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corepress.encoding import (
+    KIND_OF_PRODUCT,
     Affine,
     AffineForm,
     CompositionError,
@@ -17,6 +18,7 @@ from corepress.encoding import (
     Sparse,
     SparseForm,
     WeightEncoding,
+    compose,
     compose_forms,
     slot_for,
 )
@@ -76,7 +78,7 @@ def starts(make):
         "Sparse(Dense)": Sparse(mask, make.dense(SHAPE)),
         "Palettized": palette,
         "Affine": affine,
-        "Palettized[Affine]": slot_for(palette, "affine").rebuild(quantized(slot_for(palette, "affine"))),
+        "Palettized[Affine]": compose(palette, "affine", quantized(slot_for(palette, "affine"))),
         "Sparse(Palettized)": Sparse(mask, palette),
         "Sparse(Affine)": Sparse(mask, affine),
     }
@@ -152,23 +154,34 @@ def test_the_slot_of_a_palette_is_its_table(starts, now):
     assert not slot.whole
 
 
+def test_composing_fills_the_slot(make):
+    now, new = make.sparse(SHAPE), make.palette(SHAPE)
+    composed = compose(now, "palette", new)
+    assert composed == slot_for(now, "palette").rebuild(new)
+    assert torch.equal(composed.decode(), new.decode().where(now.mask, 0.0))
+
+
+@pytest.mark.parametrize(("produces", "kind"), KIND_OF_PRODUCT.items())
+def test_what_a_stage_produces_has_this_kind(make, produces, kind):
+    assert STAGES[produces](slot_for(make.dense(SHAPE), produces)).kind == kind
+
+
 def test_error_compensation_may_change_dense_kept_values(starts):
     now = starts["Sparse(Dense)"]
     new = Sparse(now.mask, Dense(now.decode() * 3))
-    assert torch.equal(slot_for(now, "sparsity").rebuild(new).decode(), now.decode() * 3)
+    assert torch.equal(compose(now, "sparsity", new).decode(), now.decode() * 3)
 
 
 def test_error_compensation_cannot_change_coded_values(starts):
     now = starts["Sparse(Affine)"]
     new = Sparse(now.mask, Dense(now.decode() * 3))
-    assert slot_for(now, "sparsity").rebuild(new) == now
+    assert compose(now, "sparsity", new) == now
 
 
 def test_values_that_become_zero_leave_the_mask():
     now = Sparse(torch.tensor([[True, True, False]]), Dense(torch.tensor([[0.001, 1.0, 0.0]])))
-    composed = slot_for(now, "affine").rebuild(
-        Affine(torch.tensor([[0, 10, 0]], dtype=torch.int8), torch.tensor([[0.1]]))
-    )
+    new = Affine(torch.tensor([[0, 10, 0]], dtype=torch.int8), torch.tensor([[0.1]]))
+    composed = compose(now, "affine", new)
     assert composed.mask.tolist() == [[False, True, False]]
 
 
@@ -189,17 +202,17 @@ def test_clustered_integers_keep_their_scales(make, groups, scales, tables, zero
     palette = make.palette(SHAPE, 2, groups)
     entries = make.integers(-8, 8, (*groups, 4, 1), torch.int8).to(torch.float32)
     new = attrs.evolve(palette, lut=Dense(entries))
-    composed = slot_for(now, "palette").rebuild(new)
+    composed = compose(now, "palette", new)
     assert composed.groups == tables
     assert torch.equal(composed.decode(), attrs.evolve(now, data=new.decode().to(torch.int8)).decode())
     assert compose_forms(now.form, "palette", new.form) == composed.form
 
 
 def test_centroids_of_integers_become_integers():
-    now = Affine(torch.tensor([[-7, 7, 3, 4]], dtype=torch.int8), torch.tensor([[0.5]]), bits=4)
+    now = Affine(torch.tensor([[-7, 7, 3, 4]], dtype=torch.int8), torch.tensor([[0.5]]), n_bits=4)
     lut = torch.tensor([-9.0, 3.4, 7.0, 12.0]).reshape(1, 1, 4, 1)
     new = Palettized(torch.tensor([[0, 2, 1, 1]], dtype=torch.uint8), Dense(lut), 2)
-    composed = slot_for(now, "palette").rebuild(new)
+    composed = compose(now, "palette", new)
     assert composed.lut.data.flatten().tolist() == [-8, 3, 7, 7]
     assert composed.decode().tolist() == [[-4.0, 3.5, 1.5, 1.5]]
 
@@ -255,7 +268,7 @@ def test_vectors_cannot_be_pruned(make):
         lambda: slot_for(palette, "sparsity"),
         lambda: compose_forms(palette.form, "sparsity", SparseForm(0.5)),
         lambda: compose_forms(SparseForm(0.5), "palette", palette.form),
-        lambda: slot_for(make.sparse(SHAPE), "palette").rebuild(palette),
+        lambda: compose(make.sparse(SHAPE), "palette", palette),
     ):
         with pytest.raises(CompositionError) as caught:
             attempt()
@@ -275,7 +288,7 @@ def test_vectors_cannot_be_pruned(make):
 def test_a_palette_that_cannot_hold_integers_is_refused(make, layout, reason):
     now, new = make.affine(SHAPE, 8, (4, 1)), make.palette(SHAPE, 2, **layout)
     for attempt in (
-        lambda: slot_for(now, "palette").rebuild(new),
+        lambda: compose(now, "palette", new),
         lambda: compose_forms(now.form, "palette", new.form),
     ):
         with pytest.raises(CompositionError) as caught:
@@ -289,7 +302,7 @@ def test_vectors_of_integers_of_one_scale_are_fine(make):
         make.palette(SHAPE, 2, axis=0, dim=2),
         lut=Dense(make.integers(-8, 8, (1, 1, 4, 2), torch.int8).to(torch.float32)),
     )
-    composed = slot_for(now, "palette").rebuild(new)
+    composed = compose(now, "palette", new)
     assert torch.equal(composed.decode(), new.decode() * now.scale)
     assert compose_forms(now.form, "palette", new.form) == composed.form
 
@@ -308,7 +321,7 @@ def test_vectors_of_integers_of_one_scale_are_fine(make):
 )
 def test_a_stage_that_returns_something_else_is_told(starts, now, produces, reason):
     with pytest.raises(CompositionError) as caught:
-        slot_for(starts[now], produces).rebuild(starts["Dense"])
+        compose(starts[now], produces, starts["Dense"])
     assert str(caught.value) == reason
 
 
@@ -329,7 +342,7 @@ def test_nothing_follows_an_encoding_that_only_its_plugin_understands():
 
 
 def test_an_encoding_of_a_plugin_may_come_first(make):
-    assert slot_for(make.dense(SHAPE), "dense").rebuild(Wavelets()) == Wavelets()
+    assert compose(make.dense(SHAPE), "dense", Wavelets()) == Wavelets()
 
 
 @given(st.lists(st.sampled_from(["sparsity", "palette", "affine"]), max_size=4), st.integers(0, 99))

@@ -29,11 +29,11 @@ def packed_length(encoding, float_bytes, kept=...):
             )
         case Affine():
             parts = [encoding.data[kept], *([] if encoding.zero_point is None else [encoding.zero_point])]
-            integers = sum(pack_bits(part.numpy(), encoding.bits).nbytes for part in parts)
+            integers = sum(pack_bits(part.numpy(), encoding.n_bits).nbytes for part in parts)
             return integers + encoding.scale.numel() * float_bytes
         case Palettized():
             scales = 0 if encoding.scale is None else encoding.scale.numel() * float_bytes
-            indices = pack_bits(encoding.indices[kept].numpy(), encoding.bits).nbytes
+            indices = pack_bits(encoding.indices[kept].numpy(), encoding.n_bits).nbytes
             return indices + packed_length(encoding.lut, float_bytes) + scales
 
 
@@ -61,7 +61,34 @@ def test_the_size_is_that_of_the_packed_parts(make, case, target, float_bytes):
     size = packed_length(encoding, float_bytes)
     assert encoding.nbytes(target) == size
     assert encoding.form.nbytes(90, target) == size
-    assert encoding.n_bits == 8 * encoding.nbytes() / 90
+    assert encoding.bits_per_weight == 8 * encoding.nbytes() / 90
+
+
+BITS = {
+    "dense": (lambda make: make.dense((4, 6)), 32),
+    "sparse": (lambda make: make.sparse((4, 6)), 32),
+    "integers": (lambda make: make.affine((4, 6), 5), 5),
+    "palette": (lambda make: make.palette((4, 6), 3, lut_bits=8), 3),
+    "sparse palette": (lambda make: Sparse(make.mask((4, 6)), make.palette((4, 6), 2)), 2),
+}
+
+
+@pytest.mark.parametrize(("encoding", "n_bits"), BITS.values(), ids=BITS)
+def test_the_bits_are_those_of_one_stored_value(make, encoding, n_bits):
+    assert encoding(make).n_bits == n_bits
+
+
+@pytest.mark.parametrize("target", ["iOS16", "ios18", "macOS15", "watchOS11", "tvOS18"])
+def test_every_deployment_target_stores_half_precision(make, target):
+    assert make.dense((4, 6)).nbytes(target) == 48
+
+
+@pytest.mark.parametrize("target", ["", "Torch", "iOS", "18", "coreml", "android15"])
+@pytest.mark.parametrize("case", CASES)
+def test_an_unknown_target_is_refused(make, case, target):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  (the whole text is compared)
+        CASES[case](make, (6, 15)).nbytes(target)
+    assert str(caught.value) == f"unknown target {target!r}; give 'torch' or a deployment target such as 'iOS18'"
 
 
 @given(st.integers(1, 10**12), st.data())

@@ -75,6 +75,23 @@ def test_a_small_weight_of_vectors_is_stored_as_these_bytes():
     assert encoding.nbytes() == 1 + 4 * 2
 
 
+@pytest.mark.parametrize(
+    ("layout", "axis", "size"),
+    [
+        ({}, None, None),
+        ({"groups": (4, 1)}, 0, 2),
+        ({"groups": (1, 3)}, 1, 2),
+        ({"groups": (8, 1)}, 0, 1),
+        ({"groups": (2, 3)}, None, None),
+        ({"groups": (2, 1), "axis": 0, "dim": 2}, 0, 4),
+        ({"groups": (2, 1), "axis": 1, "dim": 2}, 0, 4),
+    ],
+)
+def test_a_table_serves_a_group_of_channels_along_one_axis(make, layout, axis, size):
+    encoding = make.palette((8, 6), **layout)
+    assert (encoding.group_axis, encoding.group_size) == (axis, size)
+
+
 def test_masking_sets_indices_to_zero(make):
     encoding, mask = make.palette((4, 6)), make.mask((4, 6))
     masked = encoding.masked(mask)

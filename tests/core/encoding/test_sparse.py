@@ -42,11 +42,11 @@ def test_zero_points_do_not_leak_into_zeros():
 
 def test_a_small_weight_is_stored_as_these_bytes():
     mask = torch.tensor([[True, False, True], [False, False, True]])
-    encoding = Sparse(mask, Affine(torch.tensor([[1, 2, -3], [4, 5, 7]], dtype=torch.int8), torch.ones(1, 1), bits=4))
+    encoding = Sparse(mask, Affine(torch.tensor([[1, 2, -3], [4, 5, 7]], dtype=torch.int8), torch.ones(1, 1), n_bits=4))
     assert pack_bits(mask.numpy(), 1).tobytes().hex() == "25"
     assert pack_bits(encoding.payload.data[mask].numpy(), 4).tobytes().hex() == "d107"
     assert encoding.nbytes() == 1 + 2 + 2
-    assert encoding.n_bits == 40 / 6
+    assert encoding.bits_per_weight == 40 / 6
 
 
 def test_masking_keeps_what_both_masks_keep(make):

@@ -111,6 +111,7 @@ def toys(events):
                 spec,
                 attrs.evolve(spec, name="sign_trained", kind=("training",)),
                 attrs.evolve(spec, name="sign_one_shot", kind=("weight",)),
+                attrs.evolve(spec, name="elsewhere", targets=("coreml",)),
                 attrs.evolve(spec, name="unpredicted", implementation="toy_algorithms:UnpredictedPalette"),
             ]
 

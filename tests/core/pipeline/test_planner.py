@@ -145,3 +145,32 @@ def test_tied_weights_with_conflicting_rules_are_refused():
     rules = {"Embedding": {"target_sparsity": 0.25}, "Linear": {"target_sparsity": 0.5}}
     with pytest.raises(ConfigError, match="'embed"):
         plan(model, [("magnitude", {"module_type_configs": rules})])
+
+
+@pytest.mark.parametrize(
+    ("weight", "reason"),
+    [
+        (
+            torch.zeros(3, 3, dtype=torch.complex64),
+            "its dtype is torch.complex64, and corepress compresses floating-point weights",
+        ),
+        (torch.zeros(0, 3), "it has no elements"),
+        (
+            torch.zeros(3, 3, device="meta"),
+            "it has no values (meta device); load the model's weights first",
+        ),
+    ],
+)
+@pytest.mark.parametrize("algorithm", ["magnitude", "kmeans"])
+def test_a_weight_that_nothing_can_compress_is_skipped_with_the_reason(weight, reason, algorithm):
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[0].weight = nn.Parameter(weight)
+    pipeline = Pipeline([Stage(algorithm)])
+    assert pipeline.plan(model)["0.weight"].reason == f"{algorithm}: {reason}"
+    pipeline.compress(model)
+    assert pipeline.report()["1.weight"].status == "compressed"
+
+
+def test_a_weight_under_a_parametrization_is_counted_once():
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(8, 8, bias=False)), nn.Linear(4, 4))
+    assert plan(model, [("magnitude", None)]).totals["count"] == 64 + 16 + 4

@@ -16,8 +16,8 @@ from corepress.encoding import (
     Palettized,
     Sparse,
     WeightEncoding,
+    compose,
     round_significand,
-    slot_for,
 )
 from corepress.errors import StateError
 from corepress.targets import metadata, torch_weights
@@ -76,8 +76,8 @@ ENCODINGS = {
     "sparse palette": lambda make, s: Sparse(make.mask(s), make.palette(s, 4, (4, *ones(len(s) - 1)))),
     "sparse palette with scale": lambda make, s: Sparse(make.mask(s), make.palette(s, 2, scale=(8, *ones(len(s) - 1)))),
     "sparse integer table": lambda make, s: Sparse(make.mask(s), make.palette(s, 4, lut_bits=8)),
-    "clustered integers": lambda make, s: slot_for(make.affine(s, 4, (8, *ones(len(s) - 1))), "palette").rebuild(
-        make.palette(s, 2)
+    "clustered integers": lambda make, s: compose(
+        make.affine(s, 4, (8, *ones(len(s) - 1))), "palette", make.palette(s, 2)
     ),
     "all pruned": lambda make, s: make.sparse(s, 0),
     "nothing pruned": lambda make, s: make.sparse(s, 2),

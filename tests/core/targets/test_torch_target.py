@@ -34,6 +34,19 @@ def test_the_result_is_the_model_marked_with_the_version():
     TorchTarget(model).result()
 
 
+def test_a_weight_is_found_by_any_of_its_names(zoo):
+    target = TorchTarget(zoo)
+    assert all(target.weight(weight.name) is weight for weight in target.weights())
+    shared = nn.Linear(2, 2)
+    tied = TorchTarget(nn.ModuleDict({"a": shared, "b": shared}))
+    assert [tied.weight("a.weight"), tied.weight("b.weight")] == tied.weights() * 2
+
+
+def test_what_is_no_weight_is_not_found(zoo):
+    target = TorchTarget(zoo)
+    assert [target.weight(name) for name in ("linear", "linear.bias", "nowhere.weight")] == [None] * 3
+
+
 def test_weights_are_the_same_handles_every_time(zoo):
     target = TorchTarget(zoo)
     assert target.weights() is target.weights()

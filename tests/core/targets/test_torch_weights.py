@@ -206,3 +206,31 @@ def test_parameters_beside_a_shared_weight_must_be_shared_too():
     with pytest.raises(LookupError) as caught:
         target.sibling(target.weights()[0], "bias")
     assert str(caught.value) == "0.weight and 1.weight are one parameter, their modules' 'bias' are several"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda weight: weight.read(),
+        lambda weight: weight.encoding(),
+        lambda weight: weight.write(Dense(torch.ones(3, 2))),
+    ],
+    ids=["read", "encoding", "write"],
+)
+def test_a_weight_without_values_is_listed_and_cannot_be_used(use):
+    (weight,) = torch_weights(nn.Sequential(nn.Linear(2, 3, device="meta")))
+    assert (weight.name, weight.shape) == ("0.weight", (3, 2))
+    with pytest.raises(WeightError) as caught:
+        use(weight)
+    assert str(caught.value) == "0.weight: it has no values (meta device); load the model's weights first"
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [(nn.Linear(0, 3), (3, 0)), (nn.Embedding(0, 3), (0, 3))],
+)
+def test_a_weight_without_elements_is_a_weight(module, shape):
+    (weight,) = torch_weights(module)
+    assert weight.shape == tuple(weight.read().shape) == shape
+    weight.write(Dense(torch.zeros(shape)))
+    assert weight.encoding() == Dense(torch.zeros(shape))

@@ -17,7 +17,9 @@ _WIDE = 1 << 20
 _TOLERANCE = 1e-4
 
 
-def cluster_scalars(values: Tensor, k: int, *, weights: Tensor | None = None, keep: Tensor | None = None) -> Clustering:
+def cluster_scalars(
+    values: Tensor, k: int, *, weights: Tensor | None = None, keep: Tensor | None = None, exact: bool = False
+) -> Clustering:
     """Cluster every group of scalars into k clusters of least squared error.
 
     `values` is (G, n), read as float32; every row is clustered on its own, 1 <= k <= 256. `weights` (G, n) >= 0 are the
@@ -25,7 +27,7 @@ def cluster_scalars(values: Tensor, k: int, *, weights: Tensor | None = None, ke
     bool, marks are fitted. Groups of up to k distinct values are reproduced exactly.
 
     Small groups are clustered on their sorted values, large ones on a histogram of 14 to 17 bits wherever its own
-    rounding is at most 1e-4 of the error.
+    rounding is at most 1e-4 of the error. With `exact` all groups are clustered on their sorted values.
 
     Raises WeightError for values that are not finite and ValueError for an impossible k.
     """
@@ -37,10 +39,11 @@ def cluster_scalars(values: Tensor, k: int, *, weights: Tensor | None = None, ke
         raise WeightError("the values to cluster contain NaN or infinity: repair the weight first")
     centroids = torch.zeros(groups, k)
     indices = torch.zeros(groups, width, dtype=torch.uint8)
-    rows = max(_CHUNK // max(width, 2 * (_grid(width, k) or 0), 1), 1)
+    half = None if exact else _grid(width, k)
+    rows = max(_CHUNK // max(width, 2 * (half or 0), 1), 1)
     for start in range(0, groups if width else 0, rows):
         part = slice(start, start + rows)
-        centroids[part], indices[part] = _cluster(values[part], k, _rows(weights, part), _rows(keep, part))
+        centroids[part], indices[part] = _cluster(values[part], k, half, _rows(weights, part), _rows(keep, part))
     return Clustering(centroids, indices)
 
 
@@ -57,13 +60,15 @@ def _grid(width: int, k: int) -> int | None:
     return (1 << 15) - 1 if width >= _WIDE else (1 << 13) - 1
 
 
-def _cluster(values: Tensor, k: int, weights: Tensor | None, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+def _cluster(
+    values: Tensor, k: int, half: int | None, weights: Tensor | None, keep: Tensor | None
+) -> tuple[Tensor, Tensor]:
     fitted = keep
     if weights is not None:
         weights = weights if keep is None else weights * keep
         weights = torch.where((weights > 0).any(dim=1, keepdim=True), weights, 1.0)
         fitted = weights > 0 if keep is None else (weights > 0) & keep
-    indices = _indices(values, k, weights, fitted)
+    indices = _indices(values, k, half, weights, fitted)
     centroids = _means(values, k, indices, weights, fitted)
     if weights is not None and fitted is not None:
         indices = torch.where(fitted, indices, assign(values, centroids))
@@ -72,8 +77,7 @@ def _cluster(values: Tensor, k: int, weights: Tensor | None, keep: Tensor | None
     return centroids, indices
 
 
-def _indices(values: Tensor, k: int, weights: Tensor | None, fitted: Tensor | None) -> Tensor:
-    half = _grid(values.shape[1], k)
+def _indices(values: Tensor, k: int, half: int | None, weights: Tensor | None, fitted: Tensor | None) -> Tensor:
     if half is None:
         return _sorted_indices(values, k, weights, fitted)
     histogram = Histogram.of(values, half, weights, fitted)

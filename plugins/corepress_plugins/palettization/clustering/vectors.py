@@ -9,8 +9,9 @@ from corepress_plugins.palettization.clustering.result import Clustering
 
 _SAMPLE = 1 << 14
 _RESTARTS = 4
-_ITERATIONS = 100
-_ENOUGH = 1e-5
+# Most iterations, and the share of the error by which each must lower it: for starts on a sample, and for all points.
+_ROUGHLY = (20, 1e-3)
+_FINELY = (30, 1e-4)
 _BLOCK = 1 << 22
 
 
@@ -20,7 +21,7 @@ def cluster_vectors(points: Tensor, k: int, *, generator: torch.Generator, weigh
     `points` is (G, n, d), read as float32, 1 <= k <= 256; `weights` (G, n) >= 0 are the importance of the vectors.
     Seeds are drawn from `generator` with probability proportional to the squared distance to the seeds so far; the
     best of a few runs on a sample starts Lloyd's iterations on all points, which stop when the error falls by less
-    than 1e-5 of itself. Groups of up to k distinct vectors are reproduced exactly. Arthur and Vassilvitskii,
+    than 1e-4 of itself. Groups of up to k distinct vectors are reproduced exactly. Arthur and Vassilvitskii,
     k-means++ (2007); Lloyd (1982).
 
     Raises WeightError for values that are not finite.
@@ -34,7 +35,7 @@ def cluster_vectors(points: Tensor, k: int, *, generator: torch.Generator, weigh
     exponents = torch.frexp(points.abs().amax(dim=(1, 2), keepdim=True)).exponent
     scaled = torch.ldexp(points, -exponents)
     mass = torch.ones(scaled.shape[:2]) if weights is None else weights.to(torch.float32)
-    centroids = _lloyd(scaled, mass, _seeds(scaled, mass, k, generator))
+    centroids = _lloyd(scaled, mass, _seeds(scaled, mass, k, generator), *_FINELY)
     indices, _ = _nearest(scaled, centroids)
     centroids = torch.ldexp(centroids, exponents)
     for group, exact in few_distinct(points, k):
@@ -47,7 +48,7 @@ def _seeds(points: Tensor, mass: Tensor, k: int, generator: torch.Generator) -> 
     if points.shape[1] > _SAMPLE:
         chosen = torch.randperm(points.shape[1], generator=generator)[:_SAMPLE]
         points, mass = points[:, chosen], mass[:, chosen]
-    runs = [_lloyd(points, mass, _drawn(points, mass, k, generator)) for _ in range(_RESTARTS)]
+    runs = [_lloyd(points, mass, _drawn(points, mass, k, generator), *_ROUGHLY) for _ in range(_RESTARTS)]
     costs = torch.stack([_cost(points, mass, centroids) for centroids in runs])
     best = costs.argmin(dim=0)
     return torch.stack(runs)[best, torch.arange(len(points))]
@@ -69,13 +70,13 @@ def _drawn(points: Tensor, mass: Tensor, k: int, generator: torch.Generator) -> 
     return torch.stack(seeds, dim=1)
 
 
-def _lloyd(points: Tensor, mass: Tensor, centroids: Tensor) -> Tensor:
-    """Move centroids to the means of their points until the error hardly falls."""
+def _lloyd(points: Tensor, mass: Tensor, centroids: Tensor, iterations: int, enough: float) -> Tensor:
+    """Move centroids to the means of their points until an iteration lowers the error by less than a share `enough`."""
     before = torch.full((len(points),), torch.inf, dtype=torch.float64)
-    for _ in range(_ITERATIONS):
+    for _ in range(iterations):
         indices, distance = _nearest(points, centroids)
         cost = (distance * mass).sum(dim=1, dtype=torch.float64)
-        improving = cost < before * (1 - _ENOUGH)
+        improving = cost < before * (1 - enough)
         if not improving.any():
             break
         before = torch.where(improving, cost, before)

@@ -17,7 +17,7 @@ from corepress.encoding import (
     WeightEncoding,
     round_significand,
 )
-from corepress_plugins.palettization.clustering import Clustering, cluster_scalars, cluster_vectors
+from corepress_plugins.palettization.clustering import Clustering, assign, cluster_scalars, cluster_vectors
 from corepress_plugins.palettization.kmeans.config import ModulePostTrainingPalettizerConfig
 from corepress_plugins.palettization.layout import GroupLayout
 from corepress_plugins.palettization.lut import integer_lut
@@ -27,7 +27,9 @@ class KMeansPalettization(WeightAlgorithm):
     """Replace every weight by the nearest of 2 ** n_bits centroids, fitted by k-means."""
 
     def predict(self, weight: WeightFacts, config: ModulePostTrainingPalettizerConfig) -> PaletteForm:
-        """Return the palette's form; shapes that the groups or vectors do not divide are unsupported."""
+        """Return the palette's form; empty weights and shapes that groups or vectors do not divide are unsupported."""
+        if not weight.count:
+            raise Unsupported("it has no elements")
         layout = layout_of(weight, config)
         integer = config.lut_dtype is not None
         return PaletteForm(
@@ -50,14 +52,24 @@ class KMeansPalettization(WeightAlgorithm):
         """Cluster the kept values, group by group in one batch."""
         layout = layout_of(weight, config)
         scale = channel_scale(weight) if config.enable_per_channel_scale else None
-        found = _cluster(layout, weight, scale, 2**config.n_bits, rng)
+        values = layout.split(weight.values if scale is None else weight.values / scale.where(scale > 0, 1.0))
+        keep = None if weight.mask is None else layout.split(weight.mask)[..., 0]
+        if layout.cluster_dim > 1:
+            found = cluster_vectors(values, 2**config.n_bits, generator=rng)
+        else:
+            found = _cluster(values[..., 0], keep, _importance(layout, scale), config)
         centroids = found.centroids if scale is None else round_significand(found.centroids)
         entries = layout.lut(centroids)
         lut: WeightEncoding = Dense(entries)
+        indices = found.indices
         if config.lut_dtype is not None:
             lut = integer_lut(entries, signed=config.lut_dtype.signed)
+            if layout.cluster_dim == 1:
+                # Rounding moves the entries, and with them the borders between them.
+                indices = assign(values[..., 0], lut.decode().reshape(layout.groups, -1))
+                indices = indices if keep is None else indices * keep
         vector_axis = layout.axis if layout.cluster_dim > 1 else None
-        return Palettized(layout.indices(found.indices), lut, config.n_bits, vector_axis, scale)
+        return Palettized(layout.indices(indices), lut, config.n_bits, vector_axis, scale)
 
 
 def layout_of(weight: WeightFacts, config: ModulePostTrainingPalettizerConfig) -> GroupLayout:
@@ -79,15 +91,17 @@ def channel_scale(weight: WeightView) -> Tensor:
     return round_significand(weight.values.abs().amax(dim=others, keepdim=True))
 
 
-def _cluster(layout: GroupLayout, weight: WeightView, scale: Tensor | None, k: int, rng: torch.Generator) -> Clustering:
-    if layout.cluster_dim > 1:
-        return cluster_vectors(layout.split(weight.values), k, generator=rng)
-    keep = None if weight.mask is None else layout.split(weight.mask)[..., 0]
-    values, importance = weight.values, None
-    if scale is not None:
-        values = values / scale.where(scale > 0, 1.0)
-        # An error in a scaled channel comes back times its scale: this makes the error of the weight the least one.
-        share = scale / scale.max().clamp_min(torch.finfo(torch.float32).tiny)
-        importance = layout.split(share.square().expand(weight.shape))[..., 0]
-    found = cluster_scalars(layout.split(values)[..., 0], k, weights=importance, keep=keep)
+def _importance(layout: GroupLayout, scale: Tensor | None) -> Tensor | None:
+    """Return what the error of each scaled value counts: it comes back times its scale."""
+    if scale is None:
+        return None
+    share = scale / scale.max().clamp_min(torch.finfo(torch.float32).tiny)
+    return layout.split(share.square().expand(layout.shape))[..., 0]
+
+
+def _cluster(
+    values: Tensor, keep: Tensor | None, importance: Tensor | None, config: ModulePostTrainingPalettizerConfig
+) -> Clustering:
+    exact = not config.enable_fast_kmeans_mode
+    found = cluster_scalars(values, 2**config.n_bits, weights=importance, keep=keep, exact=exact)
     return attrs.evolve(found, centroids=found.centroids[..., None])

@@ -51,7 +51,9 @@ class MagnitudePruning(WeightAlgorithm, TrainingAlgorithm):
         return None if config.param_name == "weight" else config.param_name
 
     def predict(self, weight: WeightFacts, config: ModuleMagnitudePrunerConfig) -> SparseForm:
-        """Return a sparse form with as many zeros as the masks will have."""
+        """Return a sparse form with as many zeros as the masks will have; empty weights are unsupported."""
+        if not weight.count:
+            raise Unsupported("it has no elements")
         structured = config.n_m_ratio is not None or config.granularity != "per_scalar"
         if structured and len(weight.shape) < 2:
             raise Unsupported(f"a {len(weight.shape)}-D parameter has no channels to prune; use granularity per_scalar")

@@ -8,7 +8,11 @@ from corepress_plugins.pruning.magnitude.schedule import ConstantSparsitySchedul
 
 Granularity = Literal["per_scalar", "per_kernel", "per_channel"]
 
-_SCHEDULER_OPTIONS = frozenset({"update_steps", "power", "begin_step"})
+_SCHEDULER_OPTIONS = {
+    "update_steps": PolynomialDecayScheduler,
+    "power": PolynomialDecayScheduler,
+    "begin_step": ConstantSparsityScheduler,
+}
 
 
 @configuration
@@ -59,6 +63,20 @@ class ModuleMagnitudePrunerConfig(ModuleConfig):
         if not beside or data.get("scheduler") is not None:
             return data
         return {name: value for name, value in data.items() if name not in beside} | {"scheduler": beside}
+
+    @classmethod
+    def amend_schema(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        """Return the schema with a scheduler's options beside an absent or empty `scheduler`."""
+        properties = schema["properties"]
+        properties["scheduler"]["anyOf"].append({"type": "null"})
+        for name, scheduler in _SCHEDULER_OPTIONS.items():
+            reference = f"#/$defs/{scheduler.__name__}/properties/{name}"
+            properties[name] = {"$ref": reference, "description": f"`{name}` of the scheduler, written beside it."}
+        none, empty = dict.fromkeys(_SCHEDULER_OPTIONS, False), {"scheduler": {"type": "null"}}
+        inside = {"properties": none | {"scheduler": {"not": {"type": "null"}}}}
+        polynomial = {"properties": empty | {"begin_step": False}, "required": ["update_steps"]}
+        constant = {"properties": empty | {"update_steps": False, "power": False}, "required": ["begin_step"]}
+        return schema | {"anyOf": [inside, polynomial, constant]}
 
     def problems(self) -> Iterable[Problem]:
         """Refuse ratios that no group can have, and options that an n:m ratio leaves no room for."""

@@ -23,11 +23,6 @@ class PruningScheduler(Configuration, ABC):
     def level(self, step: int, initial: float, target: float) -> float:
         """Return the sparsity in force after `step` calls of the pruner's `step()`; 0 is the time of `prepare()`."""
 
-    @property
-    @abstractmethod
-    def final_step(self) -> int:
-        """The step from which the level no longer changes."""
-
 
 @configuration
 class PolynomialDecayScheduler(PruningScheduler):
@@ -49,6 +44,16 @@ class PolynomialDecayScheduler(PruningScheduler):
         """Read update steps written as a range, a tensor or an array."""
         return {**data, "update_steps": _as_list(data["update_steps"])} if "update_steps" in data else data
 
+    @classmethod
+    def amend_schema(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        """Return the schema with ranges written as text."""
+        steps = schema["properties"]["update_steps"]
+        steps["anyOf"] = [
+            {"type": steps.pop("type"), "items": steps.pop("items")},
+            {"type": "string", "pattern": rf"^\s*{_RANGE.pattern}\s*$"},
+        ]
+        return schema
+
     def problems(self) -> Iterable[Problem]:
         """Refuse steps before 0 and steps that do not increase."""
         if self.update_steps and min(self.update_steps) < 0:
@@ -65,11 +70,6 @@ class PolynomialDecayScheduler(PruningScheduler):
             return initial
         return _polynomial_level(updates - 1, len(self.update_steps) - 1, self.power, initial, target)
 
-    @property
-    def final_step(self) -> int:
-        """The last update step; 0 when there is none."""
-        return self.update_steps[-1] if self.update_steps else 0
-
 
 @configuration
 class ConstantSparsityScheduler(PruningScheduler):
@@ -79,12 +79,7 @@ class ConstantSparsityScheduler(PruningScheduler):
 
     def level(self, step: int, initial: float, target: float) -> float:
         """Return `target` from `begin_step` on, but at the first step at the earliest; `initial` before."""
-        return target if step >= self.final_step else initial
-
-    @property
-    def final_step(self) -> int:
-        """The step at which the target is applied."""
-        return max(self.begin_step, 1)
+        return target if step >= max(self.begin_step, 1) else initial
 
 
 def _as_list(steps: Any) -> Any:
