@@ -15,7 +15,7 @@ def test_a_submodule_can_be_a_name_itself():
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="^module 'corepress' has no attribute 'Pipelin'$"):
+    with pytest.raises(AttributeError, match=r"^module 'corepress' has no attribute 'Pipelin'$"):
         corepress.Pipelin  # noqa: B018
 
 

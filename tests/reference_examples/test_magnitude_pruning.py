@@ -1,9 +1,14 @@
 """The magnitude-pruning examples of the reference documentation, with their import lines changed."""
 
 import coremltools as ct
+import jsonschema
 import pytest
 import torch
+import yaml
 
+import corepress_plugins as cto
+from corepress.config import json_schema
+from corepress.pipeline.recipe import recipe_schema
 from corepress_plugins.pruning import MagnitudePruner, MagnitudePrunerConfig, PolynomialDecayScheduler
 
 GLOBAL = """\
@@ -42,6 +47,28 @@ def write(tmp_path):
         return str(path)
 
     return writing
+
+
+def test_the_overview_with_one_import_for_all_families(model, data, loss_fn):
+    config = cto.pruning.MagnitudePrunerConfig.from_dict({"global_config": {"target_sparsity": 0.5}})
+    pruner = cto.pruning.MagnitudePruner(model, config)
+    model = pruner.prepare()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for inputs, labels in data:
+        loss_fn(model(inputs), labels).backward()
+        optimizer.step()
+        pruner.step()
+    pruned = pruner.finalize()
+    assert (pruned.classifier.weight == 0).float().mean() == 0.5
+    palettized = cto.palettization.PostTrainingPalettizer(pruned).compress()
+    assert palettized.classifier.weight.unique().numel() == 17
+
+
+@pytest.mark.parametrize("text", [GLOBAL, GRANULAR])
+def test_the_schema_accepts_the_yaml_examples(text):
+    config = yaml.safe_load(text)
+    jsonschema.validate(config, json_schema(MagnitudePrunerConfig))
+    jsonschema.validate({"stages": [{"algorithm": "magnitude", "config": config}]}, recipe_schema())
 
 
 def test_the_global_yaml_example(write):

@@ -1,7 +1,10 @@
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from corepress.config import Configuration, configuration, json_schema, option
+from corepress.config import Configuration, DType, configuration, json_schema, option
+from corepress.errors import ConfigError
 
 
 def test_the_schema_is_valid_and_accepts_what_as_dict_returns(sample):
@@ -73,3 +76,61 @@ def test_an_option_is_described_whole():
             }
         },
     }
+
+
+@configuration
+class Typed(Configuration):
+    """Has a format."""
+
+    dtype: DType | None = option(default=None, one_of=(None, DType.INT8, DType.UINT4, DType.FLOAT16))
+
+
+def loads(value):
+    try:
+        Typed(dtype=value)
+    except ConfigError:
+        return False
+    return True
+
+
+@given(
+    st.tuples(
+        st.sampled_from(["", "torch.", "TORCH."]),
+        st.sampled_from(["", "q", "Q"]),
+        st.sampled_from(["int", "uint", "i", "ui", "UInt", "f", "fp", "half", "float", "bf"]),
+        st.sampled_from(["", "4", "8", "16", "16 "]),
+    ).map("".join)
+)
+def test_every_spelling_of_a_dtype_that_loads_is_in_the_schema_and_no_other(spelling):
+    assert jsonschema.Draft202012Validator(json_schema(Typed)).is_valid({"dtype": spelling}) == loads(spelling)
+
+
+@pytest.mark.parametrize("dtype", DType)
+def test_the_spellings_of_a_dtype_name_it(dtype):
+    assert {DType.parse(spelling) for spelling in dtype.spellings} == {dtype}
+
+
+@pytest.mark.parametrize("section", ["global_config", "module_type_configs", "module_name_configs"])
+def test_a_section_may_be_null(sample, section):
+    sample.Pruner.from_dict({section: None})
+    jsonschema.validate({section: None}, json_schema(sample.Pruner))
+
+
+def test_a_class_with_a_shorthand_amends_its_schema():
+    @configuration
+    class Sized(Configuration):
+        """Has a size, or a word for it."""
+
+        size: int = option()
+
+        @classmethod
+        def amend_schema(cls, schema):
+            schema["properties"]["size"] = {"anyOf": [schema["properties"]["size"], {"const": "large"}]}
+            return schema
+
+    validator = jsonschema.Draft202012Validator(json_schema(Sized))
+    assert [validator.is_valid({"size": size}) for size in (3, "large", "small")] == [True, True, False]
+
+
+def test_an_option_needs_no_documentation():
+    assert "description" not in json_schema(Typed)["$defs"]["Typed"]["properties"]["dtype"]

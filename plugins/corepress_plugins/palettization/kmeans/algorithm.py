@@ -9,6 +9,7 @@ from torch import Tensor
 
 from corepress.algorithm import Unsupported, WeightAlgorithm, WeightFacts, WeightView
 from corepress.encoding import (
+    Affine,
     AffineForm,
     Dense,
     DenseForm,
@@ -20,7 +21,7 @@ from corepress.encoding import (
 from corepress_plugins.palettization.clustering import Clustering, assign, cluster_scalars, cluster_vectors
 from corepress_plugins.palettization.kmeans.config import ModulePostTrainingPalettizerConfig
 from corepress_plugins.palettization.layout import GroupLayout
-from corepress_plugins.palettization.lut import integer_lut
+from corepress_plugins.palettization.lut import integer_lut, integer_lut_under_scale
 
 
 class KMeansPalettization(WeightAlgorithm):
@@ -52,20 +53,20 @@ class KMeansPalettization(WeightAlgorithm):
         """Cluster the kept values, group by group in one batch."""
         layout = layout_of(weight, config)
         scale = channel_scale(weight) if config.enable_per_channel_scale else None
-        values = layout.split(weight.values if scale is None else weight.values / scale.where(scale > 0, 1.0))
+        values = layout.split(_unscaled(weight, scale))
         keep = None if weight.mask is None else layout.split(weight.mask)[..., 0]
         if layout.cluster_dim > 1:
             found = cluster_vectors(values, 2**config.n_bits, generator=rng)
         else:
             found = _cluster(values[..., 0], keep, _importance(layout, scale), config)
         centroids = found.centroids if scale is None else round_significand(found.centroids)
-        entries = layout.lut(centroids)
-        lut: WeightEncoding = Dense(entries)
+        lut: WeightEncoding = Dense(layout.lut(centroids))
         indices = found.indices
         if config.lut_dtype is not None:
-            lut = integer_lut(entries, signed=config.lut_dtype.signed)
+            lut, scale = _integer_lut(lut.decode(), scale, signed=config.lut_dtype.signed)
             if layout.cluster_dim == 1:
                 # Rounding moves the entries, and with them the borders between them.
+                values = layout.split(_unscaled(weight, scale))
                 indices = assign(values[..., 0], lut.decode().reshape(layout.groups, -1))
                 indices = indices if keep is None else indices * keep
         vector_axis = layout.axis if layout.cluster_dim > 1 else None
@@ -89,6 +90,16 @@ def channel_scale(weight: WeightView) -> Tensor:
     """Return the largest magnitude of every output channel, zero for channels of zeros, rounded to survive float16."""
     others = [axis for axis in range(weight.values.ndim) if axis != weight.output_axis]
     return round_significand(weight.values.abs().amax(dim=others, keepdim=True))
+
+
+def _unscaled(weight: WeightView, scale: Tensor | None) -> Tensor:
+    return weight.values if scale is None else weight.values / scale.where(scale > 0, 1.0)
+
+
+def _integer_lut(entries: Tensor, scale: Tensor | None, *, signed: bool) -> tuple[Affine, Tensor | None]:
+    if scale is None:
+        return integer_lut(entries, signed=signed), None
+    return integer_lut_under_scale(entries, scale, signed=signed)
 
 
 def _importance(layout: GroupLayout, scale: Tensor | None) -> Tensor | None:

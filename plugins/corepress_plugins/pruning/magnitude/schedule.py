@@ -12,6 +12,7 @@ from typing import Any
 from corepress.config import Configuration, Problem, configuration, option
 from corepress.errors import ConfigError
 
+_MOST_UPDATES = 1_000_000
 _RANGE = re.compile(r"range\(\s*(\d+)\s*(?:,\s*(\d+)\s*(?:,\s*(\d+)\s*)?)?\)")
 
 
@@ -97,7 +98,10 @@ def _parse_range(text: str) -> list[int]:
             f"{text!r} is no range of update steps; write 'range(stop)', 'range(start, stop)' or "
             "'range(start, stop, step)' with integers from 0 on and a step of 1 or more"
         )
-    return list(range(*bounds))
+    steps = range(*bounds)
+    if len(steps) > _MOST_UPDATES:
+        raise ConfigError(f"{text!r} has {len(steps)} update steps; a schedule has at most {_MOST_UPDATES}")
+    return list(steps)
 
 
 @lru_cache(maxsize=4096)

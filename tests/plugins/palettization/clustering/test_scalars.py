@@ -12,6 +12,7 @@ from torch import Tensor
 
 from corepress.errors import WeightError
 from corepress_plugins.palettization.clustering import Clustering, cluster_scalars
+from corepress_plugins.palettization.clustering.histogram import Histogram
 
 SORTED, COUNTED = 2_000, 40_000
 
@@ -282,3 +283,19 @@ def test_the_global_random_state_is_not_touched() -> None:
     before = torch.get_rng_state()
     cluster_scalars(normal(1, COUNTED), 16)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_exact_clusters_part_values_that_the_histogram_cannot_tell_apart() -> None:
+    values = normal(1, 100_000)
+    codes = Histogram.of(values, (1 << 13) - 1, None, None).codes[0].long()
+    torn = {}
+    for exact in (False, True):
+        indices = cluster_scalars(values, 16, exact=exact).indices[0].long()
+        ends = [
+            torch.zeros(int(codes.max()) + 1, dtype=torch.long).fill_(15 * (end == "amin")) for end in ("amin", "amax")
+        ]
+        least, most = (
+            into.scatter_reduce(0, codes, indices, end) for into, end in zip(ends, ("amin", "amax"), strict=True)
+        )
+        torn[exact] = bool((most > least).any())
+    assert torn == {False: False, True: True}

@@ -23,22 +23,52 @@ def networks(kind):
     return model
 
 
-@pytest.mark.parametrize("kind", ["normal", "heavy", "one_sided"])
+def errors(model, options):
+    """Return the error of both systems, over all weights of the network."""
+    ours = PostTrainingPalettizer(model, {"global_config": options}).compress()
+    config = reference.PostTrainingPalettizerConfig.from_dict({"global_config": options})
+    theirs = reference.PostTrainingPalettizer(model, config).compress()
+    return error(model, ours), error(model, theirs)
+
+
+KINDS = ["normal", "heavy", "one_sided"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "options",
     [
+        {"n_bits": 1},
         {"n_bits": 2},
         {"n_bits": 4},
         {"n_bits": 6},
+        {"n_bits": 8},
         {"n_bits": 4, "granularity": "per_grouped_channel", "group_size": 16},
         {"n_bits": 3, "granularity": "per_grouped_channel", "group_size": 8, "channel_axis": 1},
         {"n_bits": 4, "enable_per_channel_scale": True},
+        {"n_bits": 1, "lut_dtype": "int8"},
+        {"n_bits": 4, "lut_dtype": "uint8"},
+        {"n_bits": 8, "lut_dtype": "int8"},
+        {"n_bits": 4, "lut_dtype": "int8", "granularity": "per_grouped_channel", "group_size": 16},
     ],
     ids=str,
 )
 def test_the_error_is_never_above(kind, options):
-    model = networks(kind)
-    ours = PostTrainingPalettizer(model, {"global_config": options}).compress()
-    config = reference.PostTrainingPalettizerConfig.from_dict({"global_config": options})
-    theirs = reference.PostTrainingPalettizer(model, config).compress()
-    assert error(model, ours) <= error(model, theirs) * (1 + 1e-4)
+    ours, theirs = errors(networks(kind), options)
+    assert ours <= theirs * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_bits": 4, "cluster_dim": 2},
+        {"n_bits": 4, "cluster_dim": 4},
+        {"n_bits": 4, "cluster_dim": 2, "lut_dtype": "int8"},
+        {"n_bits": 6, "cluster_dim": 2, "channel_axis": 1},
+    ],
+    ids=str,
+)
+def test_the_error_of_vectors_is_hardly_above(kind, options):
+    ours, theirs = errors(networks(kind), options)
+    assert ours <= theirs * 1.02

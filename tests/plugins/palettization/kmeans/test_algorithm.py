@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from corepress import coreml
 from corepress.encoding import Affine, Palettized, Sparse
 from corepress.errors import PlanError
 from corepress.targets import torch_weights
@@ -130,6 +131,53 @@ def test_tables_of_integers(dtype, low, high):
     assert torch.allclose(steps, steps.round(), atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("sparsity", [0.0, 0.5])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"n_bits": 8},
+        {"n_bits": 1},
+        {"granularity": "per_grouped_channel", "group_size": 8},
+        {"enable_per_channel_scale": True},
+    ],
+    ids=str,
+)
+def test_every_index_is_that_of_the_nearest_integer_entry(dtype, sparsity, options):
+    model = nn.Sequential(seeded(nn.Linear(96, 32)))
+    pruned = MagnitudePruner(model, {"global_config": {"target_sparsity": sparsity}}).compress()
+    compressed = PostTrainingPalettizer(pruned, {"global_config": {"lut_dtype": dtype, **options}}).compress()
+    encoding = torch_weights(compressed)[0].encoding()
+    kept = encoding.mask if isinstance(encoding, Sparse) else torch.ones(32, 96, dtype=torch.bool)
+    palette = encoding.payload if isinstance(encoding, Sparse) else encoding
+    tables = palette.lut.decode()[..., 0].repeat_interleave(32 // len(palette.lut.decode()), 0)
+    scale = 1.0 if palette.scale is None else palette.scale
+    distance = (pruned[0].weight.detach()[..., None] - tables * torch.as_tensor(scale)[..., None]).abs()
+    chosen = distance.gather(2, palette.indices.long()[..., None])[..., 0]
+    assert torch.allclose(chosen[kept], distance.amin(2)[kept], rtol=1e-5, atol=1e-7)
+    assert not palette.indices[~kept].any()
+    assert not compressed[0].weight[~kept].any()
+
+
+@pytest.mark.parametrize("options", [{}, {"cluster_dim": 2}, {"lut_dtype": "int8"}, {"enable_per_channel_scale": True}])
+def test_a_weight_without_elements_is_skipped_with_its_reason(options):
+    model = nn.Sequential(nn.Linear(0, 4), nn.Linear(4, 4))
+    palettizer = PostTrainingPalettizer(model, {"global_config": options})
+    palettizer.compress()
+    assert palettizer.report()["0.weight"].reason == "kmeans: it has no elements"
+    assert palettizer.report()["1.weight"].status == "compressed"
+
+
+def test_without_the_fast_mode_the_values_themselves_are_clustered():
+    model = nn.Sequential(seeded(nn.Linear(400, 256)))
+    fast, exact = (
+        PostTrainingPalettizer(model, {"global_config": {"enable_fast_kmeans_mode": mode}}).compress()[0].weight
+        for mode in (True, False)
+    )
+    assert not torch.equal(fast, exact)
+    assert error(model[0].weight, exact) <= error(model[0].weight, fast)
+
+
 def test_fewer_distinct_values_than_clusters_are_exact():
     model = nn.Sequential(nn.Linear(8, 8))
     model[0].weight.data = torch.randint(0, 5, (8, 8), generator=torch.Generator().manual_seed(0)) / 7
@@ -239,3 +287,18 @@ def test_the_number_of_workers_changes_nothing(options):
         for n in (1, 5)
     )
     assert all(torch.equal(one[key], many[key]) for key in one)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("grouped", [{}, {"granularity": "per_grouped_channel", "group_size": 4, "channel_axis": 1}])
+def test_tables_of_integers_under_a_scale_are_stored_as_they_are(dtype, grouped):
+    model = nn.Sequential(seeded(nn.Linear(24, 48)))
+    palettizer = PostTrainingPalettizer(
+        model, {"global_config": {"lut_dtype": dtype, "enable_per_channel_scale": True, **grouped}}
+    )
+    compressed = palettizer.compress()
+    package = coreml.convert(compressed, torch.zeros(1, 24))
+    stored = coreml.verify(package, compressed).as_dict()["0.weight"]
+    assert stored["equal"]
+    assert stored["nbytes"] == palettizer.report()["0.weight"].bytes_after
+    assert error(model[0].weight, compressed[0].weight) < 0.1

@@ -170,3 +170,10 @@ def test_configurations_read_as_in_the_reference():
     ).set_module_type(nn.Conv2d, ModuleMagnitudePrunerConfig(scheduler=ConstantSparsityScheduler(begin_step=2)))
     assert config.global_config.scheduler.update_steps == (0, 5)
     assert config.module_type_configs["torch.nn.modules.conv.Conv2d"].target_sparsity == 0.5
+
+
+def test_a_weight_without_elements_is_skipped_with_its_reason():
+    pruner = MagnitudePruner(nn.Sequential(nn.Linear(0, 4), nn.Linear(4, 4)))
+    pruner.compress()
+    assert pruner.report()["0.weight"].reason == "magnitude: it has no elements"
+    assert pruner.report()["1.weight"].status == "compressed"
