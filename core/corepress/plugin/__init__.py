@@ -7,11 +7,12 @@ A plugin is a small module that an entry point of the group `corepress.plugins` 
 from corepress.plugin.hookspecs import hookimpl
 from corepress.plugin.records import PluginRecord, PluginWarning
 from corepress.plugin.registry import Registry, registry, using_registry
-from corepress.plugin.spec import API_VERSION, AlgorithmSpec, ModuleKind, WeightLayout
+from corepress.plugin.spec import API_VERSION, AlgorithmSpec, MilOp, ModuleKind, WeightLayout
 
 __all__ = [
     "API_VERSION",
     "AlgorithmSpec",
+    "MilOp",
     "ModuleKind",
     "PluginRecord",
     "PluginWarning",

@@ -14,7 +14,7 @@ from corepress.config.suggestions import did_you_mean, listed
 from corepress.errors import PluginError
 from corepress.plugin import hookspecs
 from corepress.plugin.records import PluginRecord, PluginWarning
-from corepress.plugin.spec import API_VERSION, AlgorithmSpec, ModuleKind
+from corepress.plugin.spec import API_VERSION, AlgorithmSpec, MilOp, ModuleKind
 
 GROUP = "corepress.plugins"
 BLOCK_VARIABLE = "COREPRESS_BLOCK_PLUGINS"
@@ -63,6 +63,7 @@ class Loaded:
     record: PluginRecord
     algorithms: tuple[AlgorithmSpec, ...] = ()
     module_kinds: tuple[ModuleKind, ...] = ()
+    mil_ops: tuple[MilOp, ...] = ()
 
 
 def installed() -> list[Candidate]:
@@ -116,6 +117,7 @@ def _load_one(candidate: Candidate, manager: pluggy.PluginManager, strict: bool)
         implementations = _implementations(plugin, manager)
         algorithms = _returned(implementations, "register_algorithms", AlgorithmSpec)
         kinds = _returned(implementations, "register_module_kinds", ModuleKind)
+        mil_ops = _returned(implementations, "register_mil_ops", MilOp)
         _check_algorithms(algorithms)
     except (Exception, SystemExit) as error:
         if plugin is not None and manager.is_registered(plugin):
@@ -132,7 +134,7 @@ def _load_one(candidate: Candidate, manager: pluggy.PluginManager, strict: bool)
         return Loaded(candidate.record("failed", error=reason, traceback=traceback.format_exc()))
     names = tuple(spec.name for spec in algorithms)
     hooks = tuple(sorted(implementations))
-    return Loaded(candidate.record("active", hooks=hooks, algorithms=names), algorithms, kinds)
+    return Loaded(candidate.record("active", hooks=hooks, algorithms=names), algorithms, kinds, mil_ops)
 
 
 def _register(plugin: Any, identity: str, manager: pluggy.PluginManager) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from corepress.plugin.spec import AlgorithmSpec, ModuleKind
+from corepress.plugin.spec import AlgorithmSpec, MilOp, ModuleKind
 
 if TYPE_CHECKING:
     from corepress.pipeline.report import Report, Row
@@ -25,6 +25,11 @@ def register_algorithms() -> Iterable[AlgorithmSpec]:  # type: ignore[empty-body
 @hookspec
 def register_module_kinds() -> Iterable[ModuleKind]:  # type: ignore[empty-body]
     """Return further module classes whose weights can be compressed."""
+
+
+@hookspec
+def register_mil_ops() -> Iterable[MilOp]:  # type: ignore[empty-body]
+    """Return the types of Core ML operations that the plugin computes in the interpreter. Do not import torch here."""
 
 
 @hookspec(firstresult=True)

@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from corepress.config.suggestions import did_you_mean
-from corepress.errors import UnknownAlgorithmError
+from corepress.errors import PluginError, UnknownAlgorithmError
 from corepress.plugin import discovery
 from corepress.plugin.discovery import Candidate
 from corepress.plugin.hookspecs import hookimpl
 from corepress.plugin.records import PluginRecord
-from corepress.plugin.spec import AlgorithmSpec, ModuleKind
+from corepress.plugin.spec import AlgorithmSpec, MilOp, ModuleKind
 
 logger = logging.getLogger("corepress")
 
@@ -55,6 +55,8 @@ class Registry:
         self._provided = [(spec, outcome.record) for outcome in outcomes for spec in outcome.algorithms]
         self.module_kinds: tuple[ModuleKind, ...] = tuple(k for outcome in outcomes for k in outcome.module_kinds)
 
+        self._mil_ops = [(op, outcome.record) for outcome in outcomes for op in outcome.mil_ops]
+
     def algorithms(self) -> tuple[AlgorithmSpec, ...]:
         """Return every algorithm that an active plugin offers, in the order of loading."""
         return tuple(spec for spec, _ in self._provided)
@@ -81,6 +83,21 @@ class Registry:
             choices = ", ".join(f"'{record.distribution}/{bare}'" for _, record in found)
             raise UnknownAlgorithmError(f"algorithm {name!r} is offered by several plugins; say which: {choices}")
         raise UnknownAlgorithmError(f"unknown algorithm {name!r}{self._hint(bare)}")
+
+    def mil_op(self, op_type: str) -> MilOp | None:
+        """Return how a plugin computes a type of Core ML operation, None where no plugin does.
+
+        Raises:
+            PluginError: several plugins do.
+        """
+        found = [(op, record.identity) for op, record in self._mil_ops if op.op_type == op_type]
+        if len(found) > 1:
+            providers = ", ".join(identity for _, identity in found)
+            raise PluginError(
+                f"MIL operation {op_type!r} is computed by several plugins: {providers}; "
+                f"block all but one with {discovery.BLOCK_VARIABLE}"
+            )
+        return found[0][0] if found else None
 
     def _hint(self, name: str) -> str:
         known = sorted({spec.name for spec in self.algorithms()})

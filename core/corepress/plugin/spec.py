@@ -32,6 +32,14 @@ def _dotted(_: object, attribute: Any, value: str) -> None:
         raise ValueError(f"{attribute.name} must read 'package.module:Class', not {value!r}")
 
 
+def _imported(whose: str, dotted: str) -> Any:
+    module, _, name = dotted.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise PluginError(f"{whose} {dotted!r} cannot be imported: {error}") from error
+
+
 @attrs.frozen(kw_only=True)
 class AlgorithmSpec:
     """Describe one algorithm.
@@ -67,11 +75,7 @@ class AlgorithmSpec:
         return self._load("implementation", self.implementation)()
 
     def _load(self, role: str, dotted: str) -> Any:
-        module, _, name = dotted.partition(":")
-        try:
-            return getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            raise PluginError(f"algorithm {self.name!r}: its {role} {dotted!r} cannot be imported: {error}") from error
+        return _imported(f"algorithm {self.name!r}: its {role}", dotted)
 
 
 @attrs.frozen(kw_only=True)
@@ -98,3 +102,23 @@ class ModuleKind:
     kind: str
     weights: tuple[WeightLayout, ...] = (WeightLayout(),)
     owns: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class MilOp:
+    """Describe how the interpreter of Core ML programs computes one type of operation.
+
+    Args:
+        op_type: the type of the operation in the program, such as `softmax`; a built-in handler of it is replaced.
+        handler: `package.module:function`, a function of the operation's inputs by name. Its annotations say how it
+            wants them: a tensor, an int, a tuple of ints, ...; float16 values come as float32 tensors.
+        exact: the results are values of the inputs, so that they need no rounding in half precision.
+    """
+
+    op_type: str = attrs.field(validator=[attrs.validators.instance_of(str), attrs.validators.matches_re(r"[a-z]\w*")])
+    handler: str = attrs.field(validator=_dotted)
+    exact: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+
+    def load_handler(self) -> Any:
+        """Import and return the handler."""
+        return _imported(f"MIL operation {self.op_type!r}: its handler", self.handler)

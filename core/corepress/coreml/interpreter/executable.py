@@ -1,0 +1,137 @@
+"""Running: an ML program that is prepared once and run over many inputs."""
+
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from corepress.config.suggestions import did_you_mean, listed
+from corepress.coreml.interpreter import ops as _ops  # noqa: F401 (registers the handlers)
+from corepress.coreml.interpreter.inputs import Input, checked, inputs_of, states_of
+from corepress.coreml.interpreter.ops.state import State
+from corepress.coreml.interpreter.preparation import Preparation
+from corepress.coreml.interpreter.values import as_array, type_name
+from corepress.coreml.program import blocks, load_program, open_model
+from corepress.errors import ExportError
+
+PRECISIONS = ("model", "float32")
+
+Precision = Literal["model", "float32"]
+
+
+class Executable:
+    """The main function of an ML program, ready to run on the CPU.
+
+    Weights are decoded and constant arguments parsed once, here. An executable holds no results: it may be called
+    with many inputs, from several threads.
+
+    Args:
+        mlmodel: an MLModel, or the path of an `.mlpackage`.
+        precision: `model` rounds what the program computes in half precision after every operation; `float32` rounds
+            only what is stored so.
+        outputs: the names of the values to return, outputs or intermediate ones; by default the program's outputs. What
+            they do not depend on is not computed.
+        intermediates: return every value that the program computes, those of nested blocks as they were last, None
+            where no block computed them.
+
+    Raises:
+        ExportError: it is no ML program, an operation is unknown, or an output has no such name.
+    """
+
+    def __init__(
+        self,
+        mlmodel: Any,
+        *,
+        precision: Precision = "model",
+        outputs: Iterable[str] | None = None,
+        intermediates: bool = False,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ExportError(f"precision must be one of {listed(PRECISIONS)}, not {precision!r}")
+        package = open_model(mlmodel)
+        program = load_program(package)
+        function = _main(program)
+        wanted = _wanted(program, outputs, intermediates)
+        self._half = precision == "model"
+        prepared = Preparation(function, wanted.values(), rounded=self._half)
+        self.inputs: tuple[Input, ...] = inputs_of(function, package.get_spec().description)
+        self.states: tuple[Input, ...] = states_of(function)
+        self._block = prepared.block
+        self._results = {name: (prepared.slot(var), type_name(var)) for name, var in wanted.items()}
+        self._names = tuple(function.inputs)
+        self._template = prepared.template
+
+    def new_state(self) -> dict[str, Tensor]:
+        """Return the states of the program, by name, as a new sequence begins: zeros."""
+        return {state.name: torch.zeros([n or 1 for n in state.shape], dtype=state.dtype) for state in self.states}
+
+    @torch.inference_mode()
+    def run(self, inputs: Mapping[str, Any], *, state: MutableMapping[str, Tensor] | None = None) -> dict[str, Any]:
+        """Return the outputs by name, as arrays in the program's types, or in float32 when nothing is rounded.
+
+        `inputs` are arrays or tensors by name, in the shape in which the program's main function declares them; an
+        image is its array of pixels. `state`, from `new_state`, is updated in place; without it every state begins as
+        zeros. The label and the probabilities of a classifier are a string or an int, and a dictionary.
+
+        Raises ExportError for missing and unknown names, wrong shapes or types, and for an operation that fails.
+        """
+        carried = self.new_state() if state is None else state
+        tensors = checked(carried, self.states, rounded=self._half)
+        cells = {name: State(tensor) for name, tensor in tensors.items()}
+        given = checked(inputs, self.inputs, rounded=self._half) | cells
+        values = list(self._template)
+        self._block.call(values, *(given[name] for name in self._names))
+        carried.update({name: cell.value for name, cell in cells.items()})
+        return {
+            name: as_array(values[slot], kind, keep_half=self._half) for name, (slot, kind) in self._results.items()
+        }
+
+
+def run(
+    mlmodel: Any,
+    inputs: Mapping[str, Any],
+    *,
+    precision: Precision = "model",
+    outputs: Iterable[str] | None = None,
+    intermediates: bool = False,
+) -> dict[str, Any]:
+    """Run an ML program once on the CPU and return its outputs by name, as arrays.
+
+    To run it over many inputs, or with states, prepare an `Executable`, which describes the arguments and the result.
+    Nothing is kept between calls.
+    """
+    return Executable(mlmodel, precision=precision, outputs=outputs, intermediates=intermediates).run(inputs)
+
+
+def _main(program: Any) -> Any:
+    if list(program.functions) != ["main"]:
+        raise ExportError(
+            f"a program with one function 'main' can be run, this one has {listed(sorted(program.functions))}"
+        )
+    return program.functions["main"]
+
+
+def _wanted(program: Any, outputs: Iterable[str] | None, intermediates: bool) -> dict[str, Any]:
+    """Return the values to be returned, by name."""
+    declared = {var.name: var for var in _main(program).outputs}
+    if outputs is None and not intermediates:
+        return declared
+    if isinstance(outputs, str):
+        raise ExportError(f"outputs must be a list of names, not the string {outputs!r}")
+    known = {var.name: var for block in blocks(program) for var in _computed(block)} | declared
+    if intermediates:
+        return known
+    for name in outputs or ():
+        if name not in known:
+            raise ExportError(f"the program computes no value {name!r}{did_you_mean(name, known)}")
+    return {name: known[name] for name in outputs or ()}
+
+
+def _computed(block: Any) -> list[Any]:
+    return [
+        var
+        for op in block.operations
+        if op.op_type != "const" and not op.op_type.startswith("constexpr_")
+        for var in op.outputs
+    ]

@@ -1,0 +1,42 @@
+# ruff: noqa: D103 (the reference of MIL documents its operations)
+"""Lists of tensors of one shape, each a tensor with one more axis; writing makes a new list."""
+
+import torch
+from torch import Tensor
+
+from corepress.coreml.interpreter.arguments import Tensors
+from corepress.coreml.interpreter.handlers import computes
+from corepress.coreml.interpreter.values import torch_dtype
+
+
+@computes("make_list", exact=True, ignored=("dynamic_length",))
+def make_list(elem_shape: Tensors, init_length: int = 1, dtype: str = "fp32") -> Tensor:
+    return torch.zeros(init_length, *(int(n) for n in elem_shape), dtype=torch_dtype(dtype))
+
+
+@computes("list_length", exact=True)
+def list_length(ls: Tensor) -> Tensor:
+    return torch.tensor(ls.shape[0], dtype=torch.int32)
+
+
+@computes("list_read", exact=True)
+def list_read(ls: Tensor, index: int) -> Tensor:
+    return ls[index]
+
+
+@computes("list_gather", exact=True)
+def list_gather(ls: Tensor, indices: Tensor) -> Tensor:
+    return ls[indices.to(torch.int64)]
+
+
+@computes("list_write", exact=True)
+def list_write(ls: Tensor, index: int, value: Tensor) -> Tensor:
+    return list_scatter(ls, torch.tensor([index]), value[None])
+
+
+@computes("list_scatter", exact=True)
+def list_scatter(ls: Tensor, indices: Tensor, value: Tensor) -> Tensor:
+    places = indices.to(torch.int64)
+    longer = max(0, int(places.max()) + 1 - ls.shape[0])
+    grown = torch.cat([ls, torch.zeros(longer, *value.shape[1:], dtype=ls.dtype)]) if longer else ls
+    return grown.index_copy(0, places, value)

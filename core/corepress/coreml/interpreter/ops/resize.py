@@ -1,0 +1,101 @@
+# ruff: noqa: D103 (the reference of MIL documents its operations)
+"""Resizing of the last two axes."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from corepress.coreml.interpreter.arguments import Ints
+from corepress.coreml.interpreter.handlers import computes
+
+
+@computes("upsample_bilinear")
+def upsample_bilinear(
+    x: Tensor,
+    scale_factor_height: float = 1.0,
+    scale_factor_width: float = 1.0,
+    align_corners: bool = True,
+    half_pixel_centers: bool | None = None,
+) -> Tensor:
+    centers = not align_corners if half_pixel_centers is None else half_pixel_centers
+    mode = "UNALIGN_CORNERS" if centers else "STRICT_ALIGN_CORNERS" if align_corners else "DEFAULT"
+    return _linear(x, _scaled(x, scale_factor_height, scale_factor_width), mode)
+
+
+@computes("upsample_nearest_neighbor", exact=True)
+def upsample_nearest_neighbor(x: Tensor, scale_factor_height: float = 1.0, scale_factor_width: float = 1.0) -> Tensor:
+    return _nearest(x, _scaled(x, scale_factor_height, scale_factor_width))
+
+
+@computes("resize_bilinear")
+def resize_bilinear(
+    x: Tensor, target_size_height: int = 1, target_size_width: int = 1, sampling_mode: str = "DEFAULT"
+) -> Tensor:
+    return _linear(x, [target_size_height, target_size_width], sampling_mode)
+
+
+@computes("resize_nearest_neighbor", exact=True)
+def resize_nearest_neighbor(x: Tensor, target_size_height: int, target_size_width: int) -> Tensor:
+    return _nearest(x, [target_size_height, target_size_width])
+
+
+@computes("resize")
+def resize(
+    x: Tensor,
+    shape: Ints,
+    resized_dims: int,
+    interpolation_mode: str = "LINEAR",
+    sampling_mode: str = "DEFAULT",
+) -> Tensor:
+    asked = shape[len(shape) - resized_dims :]
+    lengths = [n or old for n, old in zip(asked, x.shape[x.ndim - resized_dims :], strict=True)]
+    if interpolation_mode == "LINEAR":
+        return _linear(x, lengths, sampling_mode)
+    return _nearest(x, lengths)
+
+
+def _scaled(x: Tensor, height: float, width: float) -> list[int]:
+    return [math.floor(x.shape[-2] * height), math.floor(x.shape[-1] * width)]
+
+
+def _nearest(x: Tensor, lengths: list[int]) -> Tensor:
+    for axis, length in enumerate(lengths, start=x.ndim - len(lengths)):
+        old = x.shape[axis]
+        x = x.index_select(axis, torch.arange(length) * old // length)
+    return x
+
+
+def _linear(x: Tensor, lengths: list[int], mode: str) -> Tensor:
+    """Interpolate the last axes one after the other, in float32."""
+    if len(lengths) == 2 and x.ndim == 4 and mode in ("UNALIGN_CORNERS", "STRICT_ALIGN_CORNERS"):
+        return F.interpolate(x, lengths, mode="bilinear", align_corners=mode == "STRICT_ALIGN_CORNERS")
+    y = x.to(torch.float32)
+    for axis, length in enumerate(lengths, start=x.ndim - len(lengths)):
+        old = x.shape[axis]
+        places = _places(old, length, mode).clamp(0, old - 1)
+        lower = places.floor().to(torch.int64)
+        weight = (places - lower).to(torch.float32).reshape(-1, *(1,) * (x.ndim - axis - 1))
+        upper = (lower + 1).clamp(max=old - 1)
+        y = torch.lerp(y.index_select(axis, lower), y.index_select(axis, upper), weight)
+    return y
+
+
+def _places(old: int, new: int, mode: str) -> Tensor:
+    """Return where, between the elements of an axis, each element of the resized axis is read."""
+    steps = torch.arange(new, dtype=torch.float64)
+    match mode:
+        case "STRICT_ALIGN_CORNERS" | "ALIGN_CORNERS" if new > 1:
+            return steps * (old - 1) / (new - 1)
+        case "STRICT_ALIGN_CORNERS":
+            return steps
+        case "ALIGN_CORNERS":
+            return steps + (old - 1) / 2
+        case "DEFAULT":
+            return steps * old / new
+        case "OFFSET_CORNERS":
+            return (steps + 0.5) * max(1, old - 1) / new
+        case "UNALIGN_CORNERS":
+            return (steps + 0.5) * old / new - 0.5
+    raise ValueError(f"unknown sampling mode {mode!r}")
