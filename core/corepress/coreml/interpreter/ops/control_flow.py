@@ -1,4 +1,3 @@
-# ruff: noqa: D103 (the reference of MIL documents its operations)
 """Control flow: operations with blocks, which come as functions from the inputs to the outputs of each block."""
 
 from collections.abc import Callable

@@ -1,4 +1,3 @@
-# ruff: noqa: D103 (the reference of MIL documents its operations)
 """Convolutions in one, two and three dimensions."""
 
 from collections.abc import Sequence

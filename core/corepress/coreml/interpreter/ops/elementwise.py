@@ -1,4 +1,3 @@
-# ruff: noqa: D103 (the reference of MIL documents its operations)
 """Functions of single elements, and of pairs of them."""
 
 from collections.abc import Callable

@@ -1,4 +1,3 @@
-# ruff: noqa: D103 (the reference of MIL documents its operations)
 """Gathering by indices; negative ones count from the end."""
 
 import math

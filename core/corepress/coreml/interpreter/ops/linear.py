@@ -1,4 +1,3 @@
-# ruff: noqa: D103 (the reference of MIL documents its operations)
 """Products of matrices."""
 
 import torch

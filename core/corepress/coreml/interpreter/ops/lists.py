@@ -1,4 +1,3 @@
-# ruff: noqa: D103 (the reference of MIL documents its operations)
 """Lists of tensors of one shape, each a tensor with one more axis; writing makes a new list."""
 
 import torch

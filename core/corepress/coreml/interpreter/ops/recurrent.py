@@ -1,4 +1,3 @@
-# ruff: noqa: D103 (the reference of MIL documents its operations)
 """Recurrent layers over sequences of shape (steps, batch, features)."""
 
 from collections.abc import Callable

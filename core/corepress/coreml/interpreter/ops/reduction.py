@@ -1,4 +1,3 @@
-# ruff: noqa: D103 (the reference of MIL documents its operations)
 """Reductions over axes; without axes, over all of them."""
 
 from collections.abc import Callable

@@ -1,4 +1,3 @@
-# ruff: noqa: D103 (the reference of MIL documents its operations)
 """Resizing of the last two axes."""
 
 import math
