@@ -11,19 +11,26 @@ from tests.networks.resnet import ResNet18
 from torch import nn
 
 Work = Callable[[nn.Module], Callable[[], Any]]
+RUNS = 3
 PER_TENSOR = {"n_bits": 4}
+THREE_QUARTERS = {"target_sparsity": 0.75}
+THREE_OF_FOUR = {"n_m_ratio": [3, 4]}
 GROUPED = {"n_bits": 4, "granularity": "per_grouped_channel", "group_size": 16}
 
 
 @attrs.frozen
 class Job:
-    """A model, the work of each system on it, and figures of the result."""
+    """A model, the work of each system on it, and figures of the result.
+
+    `work` prepares a model and returns what is timed; `finish` makes the compressed model of its result.
+    """
 
     title: str
     model: Callable[[], nn.Module]
     work: dict[str, Work]
     judge: Callable[[nn.Module, Any, str], dict[str, float]]
     needs_data: bool = False
+    finish: Callable[[Any], nn.Module] = lambda compressed: compressed
 
 
 def resnet18() -> nn.Module:
@@ -52,26 +59,26 @@ def palettize(options: dict[str, Any]) -> dict[str, Work]:
 
 
 def prune(options: dict[str, Any]) -> dict[str, Work]:
-    """Return one mask update of the scheduled pruner with both systems; every step changes the level."""
-    schedule = {"update_steps": list(range(20)), "power": 1}
+    """Return one mask update of the scheduled pruner with both systems; the last timed one reaches the target."""
+    schedule = {"update_steps": list(range(RUNS + 2)), "power": 1}
     config = {"global_config": {"scheduler": schedule, **options}}
 
-    def stepping(pruner: Any) -> Callable[[], nn.Module]:
-        prepared = pruner.prepare(inplace=False)
+    def stepping(pruner: Any) -> Callable[[], Any]:
+        pruner.prepare(inplace=False)
         pruner.step()
 
-        def update() -> nn.Module:
+        def update() -> Any:
             pruner.step()
-            return prepared
+            return pruner
 
         return update
 
-    def theirs(model: nn.Module) -> Callable[[], nn.Module]:
+    def theirs(model: nn.Module) -> Callable[[], Any]:
         from coremltools.optimize.torch.pruning import MagnitudePruner, MagnitudePrunerConfig
 
         return stepping(MagnitudePruner(model, MagnitudePrunerConfig.from_dict(config)))
 
-    def ours(model: nn.Module) -> Callable[[], nn.Module]:
+    def ours(model: nn.Module) -> Callable[[], Any]:
         from corepress_plugins.pruning import MagnitudePruner, MagnitudePrunerConfig
 
         return stepping(MagnitudePruner(model, MagnitudePrunerConfig.from_dict(config)))
@@ -87,9 +94,9 @@ def judge_weights(model: nn.Module, compressed: nn.Module, system: str) -> dict[
     }
 
 
-def judge_nothing(model: nn.Module, prepared: nn.Module, system: str) -> dict[str, float]:
-    """Return no further figures: a mask update is judged by its time."""
-    return {}
+def finalized(pruner: Any) -> nn.Module:
+    """Return the pruned model."""
+    return pruner.finalize()
 
 
 def judge_accuracy(model: nn.Module, compressed: nn.Module, system: str) -> dict[str, float]:
@@ -102,12 +109,21 @@ def judge_accuracy(model: nn.Module, compressed: nn.Module, system: str) -> dict
 
 
 JOBS = {
-    "magnitude": Job("ResNet-18: one mask update", resnet18, prune({"target_sparsity": 0.75}), judge_nothing),
+    "magnitude": Job(
+        "ResNet-18: 75% zeros, one update", resnet18, prune(THREE_QUARTERS), judge_weights, finish=finalized
+    ),
+    "magnitude_n_m": Job(
+        "ResNet-18: 3 of 4, one update", resnet18, prune(THREE_OF_FOUR), judge_weights, finish=finalized
+    ),
     "kmeans": Job("ResNet-18: 4 bits per tensor", resnet18, palettize(PER_TENSOR), judge_weights),
     "kmeans_groups": Job("ResNet-18: 4 bits, groups of 16", resnet18, palettize(GROUPED), judge_weights),
     "cifar_4bit": Job("ResNet-20: 4 bits per tensor", cifar.resnet20, palettize(PER_TENSOR), judge_accuracy, True),
     "cifar_groups": Job("ResNet-20: 4 bits, groups of 16", cifar.resnet20, palettize(GROUPED), judge_accuracy, True),
     "cifar_2bit": Job("ResNet-20: 2 bits per tensor", cifar.resnet20, palettize({"n_bits": 2}), judge_accuracy, True),
+    "cifar_half": Job(
+        "ResNet-20: 50% zeros", cifar.resnet20, prune({"target_sparsity": 0.5}), judge_accuracy, True, finalized
+    ),
+    "cifar_sparse": Job("ResNet-20: 75% zeros", cifar.resnet20, prune(THREE_QUARTERS), judge_accuracy, True, finalized),
 }
 
 

@@ -13,8 +13,8 @@ def relative_error(model: nn.Module, compressed: nn.Module) -> float:
     others = dict(compressed.named_parameters())
     for name, parameter in model.named_parameters():
         if parameter.ndim > 1:
-            noise += float((parameter.double() - others[name].double()).square().sum())
-            signal += float(parameter.double().square().sum())
+            noise += float((parameter.detach().double() - others[name].detach().double()).square().sum())
+            signal += float(parameter.detach().double().square().sum())
     return (noise / signal) ** 0.5
 
 

@@ -11,7 +11,7 @@ from corepress_plugins.palettization.clustering.refinement import refine
 _BINS_PER_CLUSTER = 12
 _FEWEST_BINS, _MOST_BINS = 128, 3072
 _FEWEST_LONGEST = 24
-_EXACT_CELLS = 3_000_000
+_EXACT_WORK = 50_000_000
 
 
 def coarse_bins(k: int) -> int:
@@ -36,9 +36,12 @@ def partition(levels: Levels, k: int) -> Integers:
 def _most_exact(levels: Levels, k: int) -> int:
     """Return up to how many levels of a group are searched one by one: few problems can have more than many."""
     most = int(levels.counts.max())
-    if len(levels.counts) * most * _longest(most, k) <= _EXACT_CELLS:
-        return most
-    return coarse_bins(k)
+    return most if _work(levels, most, k, _longest(most, k)) <= _EXACT_WORK else coarse_bins(k)
+
+
+def _work(levels: Levels, bins: int, k: int, longest: int) -> int:
+    """Return how many pairs of edges are looked at when k clusters of up to `longest` bins are tried."""
+    return len(levels.counts) * bins * longest * k
 
 
 def _longest(bins: int, k: int) -> int:
@@ -91,7 +94,7 @@ def _unlimited_edges(levels: Levels, edges: Integers, k: int, *, exact: bool) ->
         chosen[:, groups] = best_edges(part, edges[:, groups], k, longest, exact=exact)
         # One cluster in place of two neighbours was not considered where both are longer than the limit.
         pairs = (chosen[2:, groups] - chosen[:-2, groups] > longest) & (longest < bins)
-        if not exact:
+        if not exact or _work(part, bins, k, 4 * longest) > _EXACT_WORK:
             pairs &= _could_merge(part, edges[chosen[:, groups], groups])
         groups, longest = groups[pairs.any(axis=0)], min(4 * longest, bins)
     return chosen

@@ -1,0 +1,28 @@
+"""The benchmarks run: both sides of every job on a small network, so that they cannot rot unseen."""
+
+import pytest
+import torch
+from tests.benchmarks.jobs import JOBS, RUNS
+from torch import nn
+
+SYSTEMS = ("coremltools", "corepress")
+
+
+@pytest.fixture
+def model():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        pooled = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        return nn.Sequential(*pooled, nn.Linear(32, 16)).eval()
+
+
+@pytest.mark.parametrize("name", [name for name, job in JOBS.items() if not job.needs_data])
+def test_both_sides_of_a_job_are_measured(name, model):
+    job = JOBS[name]
+    found = {}
+    for system in SYSTEMS:
+        work = job.work[system](model)
+        results = [work() for _ in range(RUNS)]
+        found[system] = job.judge(model, job.finish(results[-1]), system)
+    assert 0 < found["corepress"]["error"] <= found["coremltools"]["error"] * 1.001
+    assert 0 < found["corepress"]["bytes"] <= found["coremltools"]["bytes"] * 1.1
