@@ -11,7 +11,8 @@ from corepress_plugins.palettization.clustering.refinement import refine
 _BINS_PER_CLUSTER = 12
 _FEWEST_BINS, _MOST_BINS = 128, 3072
 _FEWEST_LONGEST = 24
-_EXACT_WORK = 50_000_000
+_EXACT_PAIRS, _EXACT_WORK = 6_000_000, 40_000_000
+_FEW_LEVELS = 16_384
 
 
 def coarse_bins(k: int) -> int:
@@ -36,12 +37,9 @@ def partition(levels: Levels, k: int) -> Integers:
 def _most_exact(levels: Levels, k: int) -> int:
     """Return up to how many levels of a group are searched one by one: few problems can have more than many."""
     most = int(levels.counts.max())
-    return most if _work(levels, most, k, _longest(most, k)) <= _EXACT_WORK else coarse_bins(k)
-
-
-def _work(levels: Levels, bins: int, k: int, longest: int) -> int:
-    """Return how many pairs of edges are looked at when k clusters of up to `longest` bins are tried."""
-    return len(levels.counts) * bins * longest * k
+    # The worst case, in memory and in time: clusters of any length must be tried.
+    pairs = len(levels.counts) * most * most
+    return most if pairs <= _EXACT_PAIRS and pairs * k <= _EXACT_WORK else coarse_bins(k)
 
 
 def _longest(bins: int, k: int) -> int:
@@ -66,10 +64,12 @@ def _partition(levels: Levels, k: int, *, exact: bool) -> Integers:
 
 
 def _grids(levels: Levels, k: int) -> tuple[int, ...]:
-    """Return the numbers of bins to try: a second grid costs little beside the making of a histogram."""
+    """Return the numbers of bins to try; the best partition counts, and a third grid costs little for few levels."""
     most, bins = int(levels.counts.max()), coarse_bins(k)
-    grids = (bins, bins * 5 // 3) if levels.masses is not None else (bins,)
-    return tuple(min(grid, most) for grid in grids)
+    grids = [bins, bins * 5 // 3]
+    if levels.values.size <= _FEW_LEVELS:
+        grids.append(4 * bins)
+    return tuple(dict.fromkeys(min(grid, most) for grid in grids))
 
 
 def _on_grid(levels: Levels, k: int, bins: int, *, exact: bool) -> Integers:
@@ -94,9 +94,11 @@ def _unlimited_edges(levels: Levels, edges: Integers, k: int, *, exact: bool) ->
         chosen[:, groups] = best_edges(part, edges[:, groups], k, longest, exact=exact)
         # One cluster in place of two neighbours was not considered where both are longer than the limit.
         pairs = (chosen[2:, groups] - chosen[:-2, groups] > longest) & (longest < bins)
-        if not exact or _work(part, bins, k, 4 * longest) > _EXACT_WORK:
+        if not exact:
             pairs &= _could_merge(part, edges[chosen[:, groups], groups])
-        groups, longest = groups[pairs.any(axis=0)], min(4 * longest, bins)
+        # A cluster as long as the limit might have been longer.
+        limited = (np.diff(chosen[:, groups], axis=0) >= longest) & (longest < bins)
+        groups, longest = groups[pairs.any(axis=0) | limited.any(axis=0)], min(4 * longest, bins)
     return chosen
 
 

@@ -175,7 +175,8 @@ def test_without_the_fast_mode_the_values_themselves_are_clustered():
         for mode in (True, False)
     )
     assert not torch.equal(fast, exact)
-    assert error(model[0].weight, exact) <= error(model[0].weight, fast)
+    # Both are nearly optimal: what differs is the last digits of their sums.
+    assert error(model[0].weight, exact) <= error(model[0].weight, fast) * (1 + 1e-5)
 
 
 def test_fewer_distinct_values_than_clusters_are_exact():
