@@ -94,11 +94,13 @@ def _unlimited_edges(levels: Levels, edges: Integers, k: int, *, exact: bool) ->
         chosen[:, groups] = best_edges(part, edges[:, groups], k, longest, exact=exact)
         # One cluster in place of two neighbours was not considered where both are longer than the limit.
         pairs = (chosen[2:, groups] - chosen[:-2, groups] > longest) & (longest < bins)
-        if not exact:
-            pairs &= _could_merge(part, edges[chosen[:, groups], groups])
-        # A cluster as long as the limit might have been longer.
-        limited = (np.diff(chosen[:, groups], axis=0) >= longest) & (longest < bins)
-        groups, longest = groups[pairs.any(axis=0) | limited.any(axis=0)], min(4 * longest, bins)
+        felt = pairs.any(axis=0)
+        if exact:
+            # A cluster as long as the limit might have been longer.
+            felt |= ((np.diff(chosen[:, groups], axis=0) >= longest) & (longest < bins)).any(axis=0)
+        else:
+            felt = (pairs & _could_merge(part, edges[chosen[:, groups], groups])).any(axis=0)
+        groups, longest = groups[felt], min(4 * longest, bins)
     return chosen
 
 
