@@ -3,9 +3,9 @@
 Nothing here imports coremltools before it is used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from corepress.lazy import lazy_names
 from corepress.targets.deployment import DeploymentTarget
 from corepress.targets.support import check, minimum_target
 
@@ -17,24 +17,6 @@ if TYPE_CHECKING:
     from corepress.coreml.ops import OpBuilder
     from corepress.coreml.read import Consumer, PackageWeight, read_weights
     from corepress.coreml.verification import Verification, VerifiedWeight, verify
-
-_LAZY = {
-    "Consumer": "read",
-    "CoreMLLowering": "lowering",
-    "Executable": "interpreter",
-    "InspectedWeight": "inspection",
-    "Inspection": "inspection",
-    "OpBuilder": "ops",
-    "PackageWeight": "read",
-    "Verification": "verification",
-    "VerifiedWeight": "verification",
-    "convert": "conversion",
-    "inspect": "inspection",
-    "lower": "lowering",
-    "read_weights": "read",
-    "run": "interpreter",
-    "verify": "verification",
-}
 
 __all__ = [
     "Consumer",
@@ -57,10 +39,23 @@ __all__ = [
     "verify",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Consumer": "read",
+        "CoreMLLowering": "lowering",
+        "Executable": "interpreter",
+        "InspectedWeight": "inspection",
+        "Inspection": "inspection",
+        "OpBuilder": "ops",
+        "PackageWeight": "read",
+        "Verification": "verification",
+        "VerifiedWeight": "verification",
+        "convert": "conversion",
+        "inspect": "inspection",
+        "lower": "lowering",
+        "read_weights": "read",
+        "run": "interpreter",
+        "verify": "verification",
+    },
+)
