@@ -1,16 +1,14 @@
 """`corepress compress`: run a recipe and write the result."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from corepress.cli import options
 from corepress.cli.commands import Command, WrongUsage
-from corepress.cli.outputs import check_writable, replacing, size_on_disk
-
-if TYPE_CHECKING:
-    from torch import nn
+from corepress.cli.outputs import check_writable, size_on_disk
+from corepress.files import replacing
 
 _PACKAGE = ".mlpackage"
 _SUFFIXES = (".pt", ".safetensors", _PACKAGE)
@@ -71,21 +69,27 @@ def compress(
 
     MODEL is package.module:name, a torch.nn.Module or a callable without arguments that returns one; modules in the
     current directory are found. An .mlpackage is verified against the compressed model before it takes its place.
+    MODEL may be an .mlpackage itself, and OUT is then another one, or the same with --force.
     """
     if out.suffix not in _SUFFIXES:
         raise WrongUsage(f"{out}: the name must end in one of {', '.join(_SUFFIXES)}")
     from corepress import Pipeline
     from corepress.cli.example_inputs import example_inputs
-    from corepress.cli.models import load_model, safetensors_torch
+    from corepress.cli.models import is_package, load_any, safetensors_torch
     from corepress.cli.references import called, function, resolve
 
     check_writable(out, force)
+    from_package = is_package(model)
+    if from_package and out.suffix != _PACKAGE:
+        raise WrongUsage(f"{out}: what is made of an .mlpackage is an .mlpackage")
+    if from_package and (shapes or inputs_function):
+        raise WrongUsage(f"{model}: a Core ML package knows its inputs; leave --example-input and --example-inputs out")
     if out.suffix == ".safetensors":
         safetensors_torch()
     pipeline = Pipeline.from_yaml(recipe)
-    module = load_model(model, state)
+    module = load_any(model, state)
     inputs = None
-    if out.suffix == _PACKAGE:
+    if out.suffix == _PACKAGE and not from_package:
         target = target or _DEFAULT_TARGET
         inputs = example_inputs(shapes, inputs_function, model)
     small = pipeline.compress(
@@ -99,11 +103,13 @@ def compress(
     options.print_table(pipeline.report(), as_json, report_file)
 
 
-def _write(model: "nn.Module", out: Path, inputs: Any, target: str | None) -> None:
+def _write(model: Any, out: Path, inputs: Any, target: str | None) -> None:
     from corepress.cli import writers
 
     with replacing(out) as new:
-        if out.suffix == _PACKAGE:
+        if out.suffix == _PACKAGE and inputs is None:
+            model.save(str(new))
+        elif out.suffix == _PACKAGE:
             writers.write_package(model, new, inputs, target)
         elif out.suffix == ".pt":
             writers.write_pt(model, new)

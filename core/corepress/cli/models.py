@@ -19,8 +19,8 @@ def load_model(reference: str, state_file: Path | None) -> nn.Module:
     Raises:
         WrongUsage: there is no such model, or the state is not one of its.
     """
-    if Path(reference).suffix == ".mlpackage":
-        raise WrongUsage(f"model {reference!r}: Core ML programs as input are not supported yet")
+    if is_package(reference):
+        raise WrongUsage(f"model {reference!r}: give the torch model as package.module:name")
     found = resolve(reference, "model")
     model = found if isinstance(found, nn.Module) else called(found, reference, "model")
     if not isinstance(model, nn.Module):
@@ -31,6 +31,24 @@ def load_model(reference: str, state_file: Path | None) -> nn.Module:
         return load_state(model, read_state(state_file))
     except StateError as error:
         raise WrongUsage(f"{state_file}: {error}") from error
+
+
+def is_package(reference: str) -> bool:
+    """Tell whether a model is named by the path of a Core ML package."""
+    return Path(reference).suffix == ".mlpackage"
+
+
+def load_any(reference: str, state_file: Path | None) -> nn.Module | Path:
+    """Return the torch model that a reference stands for, or the path of a Core ML package.
+
+    Raises:
+        WrongUsage: there is no such model, or a state is given for a package.
+    """
+    if not is_package(reference):
+        return load_model(reference, state_file)
+    if state_file is not None:
+        raise WrongUsage(f"{reference}: a Core ML package has weights of its own; leave --state out")
+    return Path(reference)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

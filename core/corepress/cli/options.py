@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from corepress.cli.outputs import check_writable, replacing
+from corepress.cli.outputs import check_writable
+from corepress.files import replacing
 
 if TYPE_CHECKING:
     from corepress.pipeline import Plan, Report

@@ -1,8 +1,5 @@
-"""Files that appear whole or not at all."""
+"""Outputs: refused before any work where they cannot be written."""
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from corepress.cli.commands import WrongUsage
@@ -18,18 +15,6 @@ def check_writable(out: Path, force: bool) -> None:
         raise WrongUsage(f"{out}: there is no folder {str(out.parent)!r}; make it first")
     if out.exists() and not force:
         raise WrongUsage(f"{out} exists; --force replaces it")
-
-
-@contextmanager
-def replacing(out: Path) -> Iterator[Path]:
-    """Give a temporary path to write to; it takes the place of `out`, a file or a folder, if the block succeeds."""
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
-        new = Path(folder) / out.name
-        yield new
-        if out.is_dir():
-            # A folder that is not empty cannot be replaced in one step; the old one goes away with the temporary one.
-            out.rename(Path(folder) / "replaced")
-        new.replace(out)
 
 
 def size_on_disk(path: Path) -> int:

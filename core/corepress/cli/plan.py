@@ -28,12 +28,11 @@ def plan(
     """Show what RECIPE would do to MODEL, and do nothing.
 
     MODEL is package.module:name, a torch.nn.Module or a callable without arguments that returns one; modules in the
-    current directory are found.
+    current directory are found. Or it is the path of an .mlpackage.
     """
     from corepress import Pipeline
-    from corepress.cli.models import load_model
+    from corepress.cli.models import load_any
 
     pipeline = Pipeline.from_yaml(recipe)
-    module = load_model(model, state)
-    table = pipeline.plan(module, minimum_deployment_target=target, strict=strict)
+    table = pipeline.plan(load_any(model, state), minimum_deployment_target=target, strict=strict)
     options.print_table(table, as_json, report_file)

@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar, get_type_hints
 import attrs
 
 from corepress.config.document import Document
-from corepress.config.options import configuration, default_of, info_of, options_of
+from corepress.config.options import configuration, default_of, info_of, option, options_of
 from corepress.config.problems import InvalidError, Problem, collecting, invalid, raise_problems, shown
 from corepress.config.structuring import converter
 from corepress.config.suggestions import did_you_mean
@@ -99,6 +99,10 @@ class Configuration:
 @configuration
 class ModuleConfig(Configuration):
     """Hold what one algorithm is asked to do with one module; base class of the configurations of algorithms."""
+
+    weight_threshold: int | None = option(
+        default=None, ge=0, doc="Leave weights of at most so many elements alone; None leaves none for its size."
+    )
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Core ML: convert a finalized model exactly, read packages back, verify, inspect and run them.
+"""Core ML: convert a finalized model exactly, read packages back, verify, inspect, run and compare them.
 
 Nothing here imports coremltools before it is used.
 """
@@ -10,32 +10,46 @@ from corepress.targets.deployment import DeploymentTarget
 from corepress.targets.support import check, minimum_target
 
 if TYPE_CHECKING:
+    from corepress.coreml.comparison import Difference, LayerDifference, StoredWeight, WeightDifference, diff
     from corepress.coreml.conversion import convert
+    from corepress.coreml.evaluation import evaluate
     from corepress.coreml.inspection import InspectedWeight, Inspection, inspect
     from corepress.coreml.interpreter import Executable, run
     from corepress.coreml.lowering import CoreMLLowering, lower
     from corepress.coreml.ops import OpBuilder
+    from corepress.coreml.output_verification import VerifiedOutput
     from corepress.coreml.read import Consumer, PackageWeight, read_weights
+    from corepress.coreml.saving import save
+    from corepress.coreml.target import CoreMLTarget
     from corepress.coreml.verification import Verification, VerifiedWeight, verify
 
 __all__ = [
     "Consumer",
     "CoreMLLowering",
+    "CoreMLTarget",
     "DeploymentTarget",
+    "Difference",
     "Executable",
     "InspectedWeight",
     "Inspection",
+    "LayerDifference",
     "OpBuilder",
     "PackageWeight",
+    "StoredWeight",
     "Verification",
+    "VerifiedOutput",
     "VerifiedWeight",
+    "WeightDifference",
     "check",
     "convert",
+    "diff",
+    "evaluate",
     "inspect",
     "lower",
     "minimum_target",
     "read_weights",
     "run",
+    "save",
     "verify",
 ]
 
@@ -44,18 +58,27 @@ __getattr__ = lazy_names(
     {
         "Consumer": "read",
         "CoreMLLowering": "lowering",
+        "CoreMLTarget": "target",
+        "Difference": "comparison",
         "Executable": "interpreter",
         "InspectedWeight": "inspection",
         "Inspection": "inspection",
+        "LayerDifference": "comparison",
         "OpBuilder": "ops",
         "PackageWeight": "read",
+        "StoredWeight": "comparison",
         "Verification": "verification",
+        "VerifiedOutput": "output_verification",
         "VerifiedWeight": "verification",
+        "WeightDifference": "comparison",
         "convert": "conversion",
+        "diff": "comparison",
+        "evaluate": "evaluation",
         "inspect": "inspection",
         "lower": "lowering",
         "read_weights": "read",
         "run": "interpreter",
+        "save": "saving",
         "verify": "verification",
     },
 )

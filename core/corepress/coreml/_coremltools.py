@@ -44,9 +44,16 @@ with _without_banners(), _without_traces():
     from coremltools.converters.mil.frontend.torch import ops as _torch_ops
     from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
     from coremltools.converters.mil.mil import Function, types
+    from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
     from coremltools.converters.mil.mil.passes import pass_pipeline as _pass_pipeline
+    from coremltools.converters.mil.mil.scope import ScopeSource
 
-__all__ = ["Function", "ct", "load_milproto", "mb", "mil_convert", "types", "undisturbed"]
+__all__ = ["Function", "ScopeSource", "ct", "load_milproto", "mb", "mil_convert", "op_types", "types", "undisturbed"]
+
+
+def op_types() -> frozenset[str]:
+    """Return the types of all operations that programs can have."""
+    return frozenset(SSAOpRegistry.core_ops)
 
 
 def _plain(iterable: Iterable[Any], *_: object, **__: object) -> Iterable[Any]:

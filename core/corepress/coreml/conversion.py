@@ -13,6 +13,7 @@ from corepress.algorithm import Simulator
 from corepress.coreml import provenance
 from corepress.coreml._coremltools import ct, undisturbed
 from corepress.coreml.markers import Marked, marked_copy
+from corepress.coreml.origins import origins
 from corepress.coreml.place import place
 from corepress.coreml.program import load_program, write_program
 from corepress.coreml.trace import as_arguments, input_types, output_types, trace, traced_parameters
@@ -66,8 +67,9 @@ def convert(
     program = load_program(draft)
     placed = place(program, codes, target)
     unused = _unplaced(weights, placed, traced_parameters(traced))
-    made_by = getattr(model, PROVENANCE, {})
-    return write_program(program, draft, provenance.metadata_for(placed, unused, made_by), **writer_options)
+    made_of = origins(model, draft, program, placed)
+    records = provenance.metadata_for(placed, unused, made_of, getattr(model, PROVENANCE, {}))
+    return write_program(program, draft, records, **writer_options)
 
 
 def _refuse_foreign(model: Any, options: Mapping[str, Any]) -> None:

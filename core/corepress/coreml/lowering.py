@@ -28,15 +28,21 @@ def lower(encoding: WeightEncoding, ops: OpBuilder) -> Var:
 
     Raises ExportError naming the weight when the target or the precision cannot hold it.
     """
+    if isinstance(encoding, Dense | Sparse | Palettized | Affine):
+        try:
+            encoding = exact_storage(encoding, rounding_to(ops.dtype), ops.target)
+        except ExportError as error:
+            raise ExportError(f"{ops.weight}: {error}") from None
+    return write_storage(encoding, ops)
+
+
+def write_storage(encoding: WeightEncoding, ops: OpBuilder) -> Var:
+    """Write the operations of an encoding that is known to be exact in the package, as `exact_storage` gives it."""
     if not isinstance(encoding, Dense | Sparse | Palettized | Affine):
         return _lower_own(encoding, ops)
-    try:
-        storage = exact_storage(encoding, rounding_to(ops.dtype), ops.target)
-    except ExportError as error:
-        raise ExportError(f"{ops.weight}: {error}") from None
     if ops.target >= DeploymentTarget.iOS18:
-        return lower_ios18.write(storage, ops)
-    return lower_ios16.write(storage, ops)
+        return lower_ios18.write(encoding, ops)
+    return lower_ios16.write(encoding, ops)
 
 
 def _lower_own(encoding: Any, ops: OpBuilder) -> Var:

@@ -14,6 +14,11 @@ _SUFFIX = re.compile(r"(_to_fp16|_cast_fp16|_quantized|_palettized|_sparsified)+
 _COUNTER = re.compile(r"_\d+$")
 
 
+def stem_of(name: str) -> str:
+    """Return the name of a constant without what the converter and the compression tools have appended."""
+    return _SUFFIX.sub("", name)
+
+
 class PackageWeights:
     """The weights of a package, found by recorded operation name or by the converter's naming of parameters."""
 
@@ -22,7 +27,7 @@ class PackageWeights:
         self._placed = placed
         self._by_stem: dict[str, list[PackageWeight]] = {}
         for weight in self._by_name.values():
-            stem = _SUFFIX.sub("", weight.name)
+            stem = stem_of(weight.name)
             for key in {stem, _COUNTER.sub("", stem)}:
                 self._by_stem.setdefault(key, []).append(weight)
 

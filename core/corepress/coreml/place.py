@@ -8,7 +8,7 @@ from corepress.coreml._coremltools import types
 from corepress.coreml.lowering import lower
 from corepress.coreml.markers import Marked, marked_weight
 from corepress.coreml.ops import OpBuilder
-from corepress.coreml.program import blocks
+from corepress.coreml.program import blocks, replace_value
 from corepress.targets.deployment import DeploymentTarget
 
 
@@ -38,19 +38,9 @@ def place(program: Any, codes: Mapping[int, Marked], target: DeploymentTarget) -
                     ops = OpBuilder(weight.name, _free_name(weight.name, taken), dtype, target, before_op=op)
                     first_uses[key] = lower(weight.encoding, ops)
                     placed.setdefault(weight.name, first_uses[key].op.name)
-                block.replace_uses_of_var_after_op(
-                    anchor_op=op, old_var=op.outputs[0], new_var=first_uses[key], force_replace=True
-                )
-                _remove(op)
+                # Its data are as long as the weight, and no later pass would remove them.
+                replace_value(op.outputs[0], first_uses[key])
     return placed
-
-
-def _remove(marker: Any) -> None:
-    """Remove a marker and its constants, which no later pass would: its data are as long as the weight."""
-    marker.enclosing_block.remove_ops([marker])
-    for given in marker.inputs.values():
-        if given.op is not None and not given.child_ops and not given.consuming_blocks:
-            given.op.enclosing_block.remove_ops([given.op])
 
 
 def _free_name(weight_name: str, taken: set[str]) -> str:

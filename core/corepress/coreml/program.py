@@ -23,12 +23,17 @@ def open_model(model: Any) -> Any:
     return model
 
 
-def load_program(mlmodel: Any) -> Any:
-    """Return the MIL program of an MLModel, read from its package; raises ExportError when it is damaged."""
+def load_program(mlmodel: Any, version: int | None = None) -> Any:
+    """Return the MIL program of an MLModel, read from its package; raises ExportError when it is damaged.
+
+    Its operations are those of the specification `version`, by default that of the model.
+    """
     spec = mlmodel.get_spec()
     try:
         return load_milproto(
-            model_spec=spec, specification_version=spec.specificationVersion, file_weights_dir=mlmodel.weights_dir
+            model_spec=spec,
+            specification_version=int(version or spec.specificationVersion),
+            file_weights_dir=mlmodel.weights_dir,
         )
     except Exception as error:
         raise ExportError(f"the package cannot be read, its weight file may be damaged: {error}") from error
@@ -47,11 +52,31 @@ def _with_nested(block: Any) -> Iterator[Any]:
             yield from _with_nested(inner)
 
 
-def write_program(program: Any, like: Any, metadata: Mapping[str, str], **options: Any) -> Any:
+def replace_value(old: Any, new: Any) -> None:
+    """Let every reader of a constant value read another one instead, and remove the operations that nothing reads."""
+    old.op.enclosing_block.replace_uses_of_var_after_op(
+        anchor_op=old.op, old_var=old, new_var=new, no_check_var_types=True, force_replace=True
+    )
+    remove_unused(old.op)
+
+
+def remove_unused(op: Any) -> None:
+    """Remove an operation that nothing reads, and the constants behind it that then nothing reads either."""
+    if any(var.child_ops or var.consuming_blocks for var in op.outputs):
+        return
+    op.enclosing_block.remove_ops([op])
+    for given in {id(var.op): var.op for var in op.inputs.values() if not isinstance(var, list | tuple)}.values():
+        if given is not None:
+            remove_unused(given)
+
+
+def write_program(
+    program: Any, like: Any, metadata: Mapping[str, str], version: int | None = None, **options: Any
+) -> Any:
     """Return an MLModel of the program with the interface of the MLModel `like` and more user-defined metadata.
 
-    `options` go to the package writer: `skip_model_load`, `package_dir`. No default pass runs: some of them break
-    joint forms.
+    `version` is that of the specification, by default that of `like`. `options` go to the package writer:
+    `skip_model_load`, `package_dir`. No default pass runs: some of them break joint forms.
     """
     spec = like.get_spec()
     spec.description.metadata.userDefined.update(metadata)
@@ -61,7 +86,7 @@ def write_program(program: Any, like: Any, metadata: Mapping[str, str], **option
             convert_to="mlprogram",
             convert_from="milinternal",
             compute_units=like.compute_unit,
-            specification_version=spec.specificationVersion,
+            specification_version=int(version or spec.specificationVersion),
             model_description=spec.description,
             main_pipeline=ct.PassPipeline.EMPTY,
             **options,

@@ -39,6 +39,11 @@ class PackageWeight:
     var: Any = attrs.field(repr=False)
 
     @property
+    def readers(self) -> tuple[tuple[Any, str], ...]:
+        """The operations that read the weight, each with the parameter that the weight is to it."""
+        return tuple((op, _parameter(op, self.var)) for op in _readers(self.var))
+
+    @property
     def compressed(self) -> bool:
         """Whether the weight is more than a plain constant."""
         return self.ops != ("const",)
@@ -75,7 +80,7 @@ def program_weights(program: Any) -> list[PackageWeight]:
 
 def _weight(op: Any) -> list[PackageWeight]:
     var = op.outputs[0]
-    readers = [child for child in var.child_ops if not child.op_type.startswith("constexpr_")]
+    readers = _readers(var)
     if not (readers or var.consuming_blocks) or len(op.outputs) > 1:
         return []
     if op.op_type == "const" and not (types.is_tensor(var.sym_type) and var.rank and types.is_float(var.dtype)):
@@ -88,16 +93,19 @@ def _weight(op: Any) -> list[PackageWeight]:
             dtype=types.builtin_to_string(var.dtype),
             shape=tuple(int(n) for n in var.shape),
             nbytes=sum(map(_stored_bytes, chain)),
-            consumers=tuple(_consumer(reader, var) for reader in readers),
+            consumers=tuple(Consumer(reader.op_type, reader.name, _parameter(reader, var)) for reader in readers),
             var=var,
         )
     ]
 
 
-def _consumer(reader: Any, var: Any) -> Consumer:
+def _readers(var: Any) -> list[Any]:
+    return [child for child in var.child_ops if not child.op_type.startswith("constexpr_")]
+
+
+def _parameter(reader: Any, var: Any) -> str:
     values = {key: value if isinstance(value, list | tuple) else (value,) for key, value in reader.inputs.items()}
-    parameter = next((key for key, given in values.items() if any(value is var for value in given)), "")
-    return Consumer(reader.op_type, reader.name, parameter)
+    return next((key for key, given in values.items() if any(value is var for value in given)), "")
 
 
 def _stored_bytes(op: Any) -> int:

@@ -40,7 +40,10 @@ class BoundCompressor:
         workers: int | None = None,
     ) -> nn.Module:
         """Return the compressed model, without training; `dataloader` and `loss_fn` where the algorithm needs them."""
-        return self.pipeline.compress(self.model, data=dataloader, loss_fn=loss_fn, inplace=inplace, workers=workers)
+        model: nn.Module = self.pipeline.compress(
+            self.model, data=dataloader, loss_fn=loss_fn, inplace=inplace, workers=workers
+        )
+        return model
 
     def prepare(self, example_inputs: Any = None, inplace: bool = False) -> nn.Module:
         """Attach simulators and return the model to train: a copy, unless `inplace`."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from corepress.algorithm import WeightFacts
 from corepress.encoding import Sparse, WeightEncoding
 from corepress.pipeline.report import Row
+from corepress.targets import Weight
 
 
 def relative_error(original: Tensor, compressed: Tensor) -> float:
@@ -39,4 +40,19 @@ def measured(
         bytes_after=encoding.nbytes(),
         relative_error=relative_error(original, compressed),
         measures=dict(further),
+    )
+
+
+def without_refused(row: Row, reasons: Mapping[str, str], weight: Weight) -> Row:
+    """Return the row of a planned weight without the steps of algorithms that have left it as it was, by reason."""
+    steps = tuple(step for step in row.steps if step not in reasons)
+    encoding = weight.encoding()
+    return attrs.evolve(
+        row,
+        status="skipped",
+        steps=steps,
+        reason="; ".join(f"{algorithm}: {reason}" for algorithm, reason in reasons.items()),
+        form=encoding.form.describe(),
+        sparsity=None,
+        bytes_after=encoding.nbytes(),
     )

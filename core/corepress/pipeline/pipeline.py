@@ -4,9 +4,8 @@ import copy
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self, TextIO, TypeAlias
 
-import torch
 from torch import nn
 
 from corepress.config import Document, Problem, raise_problems
@@ -19,12 +18,14 @@ from corepress.pipeline.provenance import plugin_versions, provenance
 from corepress.pipeline.report import Plan, Report
 from corepress.pipeline.run import Run
 from corepress.pipeline.stage import BoundStage, Stage, bind
-from corepress.targets import Target, TorchTarget, TorchWeight, simulation
+from corepress.targets import Target, TorchTarget, open_target
 from corepress.targets.deployment import DeploymentTarget
-from corepress.targets.metadata import PROVENANCE
-from corepress.targets.transaction import all_or_nothing
+from corepress.targets.opening import is_program
+from corepress.targets.transaction import write_all
 
 _FORMAT = 1
+Model: TypeAlias = Any
+"""A torch module, an MLModel, or the path of an `.mlpackage`."""
 
 
 class Pipeline:
@@ -96,22 +97,22 @@ class Pipeline:
     def __repr__(self) -> str:
         return f"Pipeline({list(self.stages)!r}, seed={self.seed})"
 
-    def plan(self, model: nn.Module, *, minimum_deployment_target: Any = None, strict: bool = False) -> Plan:
+    def plan(self, model: Model, *, minimum_deployment_target: Any = None, strict: bool = False) -> Plan:
         """Return what the pipeline would do to a model; nothing is touched.
 
         Args:
-            model: the model to look at.
+            model: the model to look at: a torch module, an MLModel, or the path of an `.mlpackage`.
             minimum_deployment_target: refuse what this target (`"iOS17"`, `ct.target.macOS15`...) cannot store.
             strict: make errors of skipped weights and of rules that select nothing.
 
         Raises:
             ConfigError, PlanError, WeightError: what is wrong, and the way out.
         """
-        return self._blueprint(model, False, minimum_deployment_target, strict).plan
+        return self._blueprint(self._target(model), False, minimum_deployment_target, strict).plan
 
     def compress(
         self,
-        model: nn.Module,
+        model: Model,
         *,
         data: Iterable[Any] | None = None,
         loss_fn: LossFunction | None = None,
@@ -119,11 +120,12 @@ class Pipeline:
         minimum_deployment_target: Any = None,
         strict: bool = False,
         workers: int | None = None,
-    ) -> nn.Module:
-        """Run every stage and return the compressed model.
+    ) -> Any:
+        """Run every stage and return the compressed model: a torch module, or an MLModel of a Core ML program.
 
         Args:
-            model: the model; it is not touched unless `inplace`, and in no case when something fails.
+            model: a torch module, an MLModel, or the path of an `.mlpackage`, whose compressed constants alone are
+                replaced; it is not touched unless `inplace`, and in no case when something fails.
             data: batches of calibration data, where an algorithm needs them.
             loss_fn: `loss_fn(model, batch)`, where an algorithm needs gradients.
             inplace: write the result into `model` itself.
@@ -137,16 +139,15 @@ class Pipeline:
         self._check_needs(data, loss_fn)
         if workers is not None and workers < 1:
             raise PlanError(f"workers must be at least 1, got {workers}; leave it out to use every core")
-        blueprint = self._blueprint(model, False, minimum_deployment_target, strict)
-        weights = {name: weight for name, weight in blueprint.weights.items() if isinstance(weight, TorchWeight)}
-        for name, weight in weights.items():
-            if simulation.simulators(weight):
-                raise StateError(f"{name} is in training; call finalize() of the run that prepared it first")
-        _warn(blueprint.plan)
-        target = TorchTarget(copy.deepcopy(model))
+        target = self._target(model)
+        if inplace and not isinstance(target, TorchTarget):
+            raise PlanError("a Core ML program is not changed in place; leave inplace out, and save what is returned")
+        blueprint = self._blueprint(target, False, minimum_deployment_target, strict)
+        target.require_idle(blueprint.weights.values())
+        _warn(blueprint.plan.warnings)
         run = Run(
             blueprint=blueprint,
-            target=target,
+            target=target.copy(),
             originals=lambda name: blueprint.weights[name].read(),
             seed=self.seed,
             data=data,
@@ -154,13 +155,13 @@ class Pipeline:
             workers=workers,
         )
         report = run.execute()
+        _warn(report.warnings[len(blueprint.plan.warnings) :])
+        finished = run.target
         if inplace:
-            target = TorchTarget(model)
-            with all_or_nothing(weights.values()):
-                for name, encoding in run.encodings.items():
-                    weights[name].write(encoding)
+            write_all(blueprint.weights, run.encodings)
+            finished = target
         self._report = report
-        return self._signed(target)
+        return self._signed(finished)
 
     def prepare(self, model: nn.Module, example_inputs: Any = None, inplace: bool = False) -> nn.Module:  # noqa: ARG002
         """Attach the simulators of every stage that trains, and return the model to train.
@@ -173,8 +174,10 @@ class Pipeline:
         if self._training is not None and self._training.is_in(model):
             warnings.warn("the model is prepared already; nothing is changed", PlanWarning, stacklevel=2)
             return model
-        blueprint = self._blueprint(model, True, None, False)
-        _warn(blueprint.plan)
+        if is_program(model):
+            raise PlanError("a Core ML program cannot be trained; prepare the torch model, or use compress()")
+        blueprint = self._blueprint(self._target(model), True, None, False)
+        _warn(blueprint.plan.warnings)
         base = model if inplace else copy.deepcopy(model)
         begun = training.prepare(base, blueprint, self.seed)
         if self._training is not None:
@@ -209,7 +212,8 @@ class Pipeline:
         if report is None:
             return target.model
         self._report = report
-        return self._signed(target)
+        finished: nn.Module = self._signed(target)
+        return finished
 
     def report(self) -> Report:
         """Return what has become of every weight; during training, what it would become now."""
@@ -246,21 +250,19 @@ class Pipeline:
             )
         current.load_state(state["simulators"], state["steps"])
 
-    def _blueprint(self, model: nn.Module, train: bool, deployment: Any, strict: bool) -> Blueprint:
-        if isinstance(model, torch.jit.ScriptModule) or not isinstance(model, nn.Module):
-            raise PlanError(
-                f"expected a torch.nn.Module, got {type(model).__name__}; "
-                "compress the module before it is traced or converted"
-            )
+    def _target(self, model: Any) -> Target:
+        return open_target(model, activations=any(stage.on_activations for stage in self._stages))
+
+    def _blueprint(self, target: Target, train: bool, deployment: Any, strict: bool) -> Blueprint:
         wanted = None if deployment is None else DeploymentTarget.parse(deployment)
-        return draw_up(self._stages, TorchTarget(model), training=train, deployment=wanted, strict=strict)
+        return draw_up(self._stages, target, training=train, deployment=wanted, strict=strict)
 
     def _check_needs(self, data: object, loss_fn: object, trained: bool = False) -> None:
         for stage in self._stages:
             kinds, needs = stage.spec.kind, stage.spec.needs
             if trained and "training" in kinds:
                 continue
-            if "weight" not in kinds:
+            if "weight" not in kinds and not stage.on_activations:
                 raise PlanError(f"{stage.label} works in a training loop; use prepare, step and finalize")
             if needs in ("inputs", "loss") and data is None:
                 raise PlanError(f"{stage.label} needs calibration data; pass data=<iterable of batches>")
@@ -272,13 +274,11 @@ class Pipeline:
             raise StateError(f"call prepare(model) before {verb}()")
         return self._training
 
-    def _signed(self, target: Target) -> nn.Module:
-        model: nn.Module = target.result()
-        vars(model)[PROVENANCE] = provenance(self._stages, self.to_yaml(), vars(model).get(PROVENANCE))
-        return model
+    def _signed(self, target: Target) -> Any:
+        return target.result(provenance(self._stages, self.to_yaml(), target.made_by))
 
 
-def _warn(plan: Plan) -> None:
-    """Say once, in one warning, what the plan leaves out."""
-    if plan.warnings:
-        warnings.warn("; ".join(plan.warnings), PlanWarning, stacklevel=3)
+def _warn(left_out: Sequence[str]) -> None:
+    """Say once, in one warning, what is left out."""
+    if left_out:
+        warnings.warn("; ".join(left_out), PlanWarning, stacklevel=3)

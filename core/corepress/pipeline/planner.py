@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from corepress.algorithm import Simulator, Unsupported
-from corepress.config import Match, resolve
+from corepress.config import Match, Resolution, Subject, resolve
 from corepress.encoding import (
     AffineForm,
     CompositionError,
@@ -17,6 +17,7 @@ from corepress.encoding import (
     compose_forms,
 )
 from corepress.errors import ConfigError, ExportError, PlanError, WeightError
+from corepress.pipeline.activations import activation_rows, activation_tasks
 from corepress.pipeline.blueprint import Blueprint, StagePlan, Task
 from corepress.pipeline.draft import Draft, other_rows
 from corepress.pipeline.report import Plan
@@ -47,6 +48,7 @@ def draw_up(
             "the model has no compressible weights: corepress knows Linear, convolutions, Embedding and "
             "MultiheadAttention; a plugin can add other modules with the hook register_module_kinds"
         )
+    deployment = min(filter(None, (deployment, target.deployment)), default=None)
     drafts = {weight.name: _begin(weight) for weight in weights}
     warnings: list[str] = []
     problems: list[str] = []
@@ -56,19 +58,24 @@ def draw_up(
             works_on = ", ".join(stage.spec.targets)
             problems.append(f"{stage.label} works on {works_on} models, and this is a {target.name} model")
             continue
-        resolution = _resolved(stage, target, weights, strict)
+        subjects = list(target.activations() if stage.on_activations else weights)
+        resolution = _resolved(stage, target, [subject.subject for subject in subjects], strict)
         warnings += [f"{stage.label}: {message}" for message in resolution.unmatched]
+        if stage.on_activations:
+            plans.append(StagePlan(stage, activation_tasks(resolution), training=False))
+            continue
         tasks = {}
         for weight in weights:
             match = resolution.matches[weight.name]
-            if match.config is None:
-                drafts[weight.name].left.append(_why_left(match))
+            if why := _why_left(match, weight):
+                drafts[weight.name].left.append(why)
                 continue
             parameter = _wanted_parameter(stage, match.config)
             draft = _draft_of(stage, match, weight, parameter, drafts, target, problems)
             if draft is not None and _accept(stage, match, draft, deployment, strict, problems):
                 tasks[draft.weight.name] = Task(match.config, str(match.rule), weight.name, parameter)
         plans.append(StagePlan(stage, tasks, training and "training" in stage.spec.kind))
+        problems += _missing_statistics(plans[-1], target)
     if problems:
         raise PlanError("\n".join(_shortened(problems)))
     planned = {name: draft.weight for name, draft in drafts.items() if draft.steps}
@@ -76,9 +83,11 @@ def draw_up(
     skipped = [name for name, draft in drafts.items() if draft.skipped]
     if skipped:
         warnings.append(f"{len(skipped)} of {len(drafts)} weights were skipped, for the reasons given for each")
-    if not planned:
+    if not any(plan.tasks for plan in plans):
         warnings.append("nothing is compressed: no rule reaches a weight that can be compressed as it asks")
-    rows = [draft.row() for draft in drafts.values()] + other_rows(target, drafts)
+    else:
+        warnings += target.remarks
+    rows = [draft.row() for draft in drafts.values()] + other_rows(target, drafts) + activation_rows(target, plans)
     return Blueprint(_in_order(plans), planned, Plan(tuple(rows), warnings=tuple(warnings)))
 
 
@@ -86,11 +95,11 @@ def _begin(weight: Weight) -> Draft:
     return Draft(weight, DenseForm() if weight.obstacle else weight.encoding().form)
 
 
-def _resolved(stage: BoundStage, target: Target, weights: Sequence[Weight], strict: bool) -> Any:
+def _resolved(stage: BoundStage, target: Target, subjects: Sequence[Subject], strict: bool) -> Resolution[Any]:
     try:
         return resolve(
-            stage.config.rules(),
-            [weight.subject for weight in weights],
+            target.adapted(stage.config.rules()),
+            subjects,
             known_names=target.known_names,
             known_types=target.known_types,
             strict=strict,
@@ -179,8 +188,24 @@ def _refuse(
         draft.skipped.append(f"{stage.algorithm}: {reason}")
 
 
-def _why_left(match: Match[Any]) -> str:
-    return "no rule reaches it" if match.rule.level == "none" else f"{match.rule} is null"
+def _why_left(match: Match[Any], weight: Weight) -> str | None:
+    """Return why the rule that won leaves the weight alone, None when it does not."""
+    if match.config is None:
+        return "no rule reaches it" if match.rule.level == "none" else f"{match.rule} is null"
+    threshold = match.config.weight_threshold
+    if threshold is None:
+        return weight.incidental if match.rule.level == "global" else None
+    return None if weight.facts.count > threshold else f"it has no more than {threshold} elements (weight_threshold)"
+
+
+def _missing_statistics(plan: StagePlan, target: Target) -> list[str]:
+    """Return a problem for a stage that wants statistics of calibration data which the target cannot gather."""
+    if target.gathers_statistics:
+        return []
+    wants = getattr(plan.stage.implementation, "statistics", lambda _: ())
+    if not any(wants(task.config) for task in plan.tasks.values()):
+        return []
+    return [f"{plan.stage.label} needs statistics of calibration data, which a {target.name} model cannot give"]
 
 
 def require_finite(weights: Iterable[Weight]) -> None:

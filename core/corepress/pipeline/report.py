@@ -40,6 +40,11 @@ class Row:
         return math.prod(self.shape)
 
     @property
+    def stored(self) -> bool:
+        """Whether it is a parameter that takes space; quantized activations take none."""
+        return bool(self.bytes_before)
+
+    @property
     def bits(self) -> float | None:
         """Bits per weight, side information included."""
         return None if self.bytes_after is None else 8 * self.bytes_after / max(self.count, 1)
@@ -95,13 +100,14 @@ class Table(Mapping[str, Row]):
     @property
     def totals(self) -> dict[str, Any]:
         """Sums over the whole model: elements, bytes before and after, ratio, and bits per weight."""
-        count = sum(row.count for row in self.rows)
-        before = sum(row.bytes_before for row in self.rows)
-        unknown = any(row.bytes_after is None for row in self.rows)
-        after = None if unknown else sum(row.bytes_after or 0 for row in self.rows)
+        stored = [row for row in self.rows if row.stored]
+        count = sum(row.count for row in stored)
+        before = sum(row.bytes_before for row in stored)
+        unknown = any(row.bytes_after is None for row in stored)
+        after = None if unknown else sum(row.bytes_after or 0 for row in stored)
         return {
-            "weights": len(self.rows),
-            "compressed": len(self.done),
+            "weights": len(stored),
+            "compressed": sum(row.stored for row in self.done),
             "count": count,
             "bytes_before": before,
             "bytes_after": after,

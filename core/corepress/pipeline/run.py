@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from corepress.algorithm import WeightView, generator_for
+from corepress.algorithm import Unsupported, WeightView, generator_for
 from corepress.calibration import collect
 from corepress.encoding import KIND_OF_PRODUCT, Slot, WeightEncoding, slot_for
 from corepress.errors import CorepressError, PlanError, PluginError
 from corepress.pipeline.blueprint import Blueprint, StagePlan, Task
-from corepress.pipeline.measuring import measured
+from corepress.pipeline.measuring import measured, without_refused
 from corepress.pipeline.report import Report, Row
 from corepress.pipeline.stage import BoundStage
 from corepress.plugin import registry
@@ -43,6 +43,8 @@ class Run:
     loss_fn: Callable[..., Tensor] | None = None
     workers: int | None = None
     encodings: dict[str, WeightEncoding] = attrs.field(factory=dict)
+    refusals: dict[str, dict[str, str]] = attrs.field(factory=dict)
+    quantized: set[str] = attrs.field(factory=set)
     seconds: dict[str, float] = attrs.field(factory=dict)
     written: bool = True
     started: float = attrs.field(factory=time.perf_counter)
@@ -73,14 +75,22 @@ class Run:
         row = attrs.evolve(self.rows[name], form=encoding.form.describe(), bytes_after=encoding.nbytes())
         registry().notify("on_weight_compressed", run=self, stage=stage, row=row)
 
+    def left_alone(self, stage: "StageRun", name: str, reason: str) -> None:
+        """Note that a stage, having seen the values of a weight, has left it as it was."""
+        self.refusals.setdefault(name, {})[stage.algorithm] = reason
+
     def report(self) -> Report:
         """Measure every compressed weight and return the table."""
-        stage_of = {name: (p.stage, task) for p in self.blueprint.stages for name, task in p.tasks.items()}
+        last = {name: (plan.stage, task) for plan in self.blueprint.stages for name, task in plan.tasks.items()}
 
         def finished(row: Row) -> Row:
+            if row.name in self.quantized:
+                return attrs.evolve(row, status="compressed")
+            if row.name in self.refusals:
+                row = without_refused(row, self.refusals[row.name], last[row.name][1].handle(self.target))
             if row.name not in self.encodings:
                 return row
-            stage, task = stage_of[row.name]
+            stage, task = last[row.name]
             weight = task.handle(self.target)
             encoding = self.encodings[row.name]
             compressed = weight.read() if self.written else encoding.decode()
@@ -89,8 +99,10 @@ class Run:
             return attrs.evolve(row, seconds=self.seconds.get(row.name))
 
         rows = tuple(self.map(finished, self.blueprint.plan.rows))
-        seconds = time.perf_counter() - self.started
-        return Report(rows, warnings=self.blueprint.plan.warnings, seconds=seconds)
+        warnings = list(self.blueprint.plan.warnings)
+        if self.refusals:
+            warnings.append(f"{len(self.refusals)} weights were left as they were, for the reasons given for each")
+        return Report(rows, warnings=tuple(warnings), seconds=time.perf_counter() - self.started)
 
     def map(self, function: Callable[[T], R], items: Iterable[T], doing: str | None = None) -> Iterator[R]:
         """Apply a pure function to items on a few threads; results come in order, whatever the number of workers."""
@@ -126,21 +138,35 @@ class StageRun:
         """
         if self.owner is not None:
             return self._encode_trained(run, self.owner)
+        if self.stage.on_activations:
+            return self._quantize_activations(run)
         statistics = self._statistics(run)
         tasks = list(self.planned.tasks.items())
 
-        def work(item: tuple[str, Task]) -> tuple[WeightEncoding, float]:
+        def work(item: tuple[str, Task]) -> tuple[WeightEncoding | str, float]:
             name, task = item
             begin = time.perf_counter()
             weight = task.handle(run.target)
             now = run.encodings.get(name) or weight.encoding()
-            encoding = self._encode(run, weight, now, task, statistics.get(name, {}))
-            weight.write(encoding)
+            try:
+                encoding = weight.write(self._encode(run, weight, now, task, statistics.get(name, {})))
+            except Unsupported as reason:
+                return str(reason), time.perf_counter() - begin
             return encoding, time.perf_counter() - begin
 
-        for (name, _), (encoding, seconds) in zip(tasks, run.map(work, tasks, self.stage.label), strict=True):
-            run.took_effect(self, name, encoding, seconds)
+        for (name, _), (outcome, seconds) in zip(tasks, run.map(work, tasks, self.stage.label), strict=True):
+            if isinstance(outcome, str):
+                run.left_alone(self, name, outcome)
+            else:
+                run.took_effect(self, name, outcome, seconds)
         return len(tasks)
+
+    def _quantize_activations(self, run: Run) -> int:
+        assert run.data is not None
+        chosen = {name: (self.stage.implementation, task.config) for name, task in self.planned.tasks.items()}
+        run.target.quantize_activations(chosen, run.data)
+        run.quantized.update(chosen)
+        return len(chosen)
 
     def _encode_trained(self, run: Run, owner: str) -> int:
         for name, task in self.planned.tasks.items():

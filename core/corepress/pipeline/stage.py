@@ -37,6 +37,11 @@ class BoundStage:
         return self.spec.load_implementation()
 
     @property
+    def on_activations(self) -> bool:
+        """Whether the stage quantizes activations instead of compressing weights."""
+        return "activation" in self.spec.kind
+
+    @property
     def label(self) -> str:
         """How messages call the stage."""
         return f"stage {self.index + 1} ({self.algorithm})"

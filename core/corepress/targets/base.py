@@ -1,15 +1,37 @@
 """What a target must offer so that every algorithm works on it."""
 
 import abc
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 from torch import Tensor
 
 from corepress.algorithm import WeightFacts
-from corepress.config import Subject
+from corepress.config import Rules, Subject
 from corepress.encoding import WeightEncoding
+from corepress.targets.deployment import DeploymentTarget
+
+T = TypeVar("T")
+
+
+class Activation(Protocol):
+    """A place where activations can be quantized: the operation `name` of type `kind`."""
+
+    @property
+    def name(self) -> str:
+        """The name of the operation."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """The type of the operation."""
+        ...
+
+    @property
+    def subject(self) -> Subject:
+        """The names and types by which a configuration may reach it."""
+        ...
 
 
 class Weight(abc.ABC):
@@ -52,6 +74,14 @@ class Weight(abc.ABC):
         """Why no algorithm can compress the weight at all, or None."""
         return None
 
+    @property
+    def incidental(self) -> str | None:
+        """Why a rule for everything is not meant for the weight, such as for a constant that no layer owns, or None.
+
+        Rules by name or type reach it, and so does a rule for everything that gives a `weight_threshold`.
+        """
+        return None
+
     @abc.abstractmethod
     def read(self) -> Tensor:
         """Return the current values in float32; do not write to them."""
@@ -61,14 +91,39 @@ class Weight(abc.ABC):
         """Return what the weight already is; `Dense` when it is not compressed."""
 
     @abc.abstractmethod
-    def write(self, encoding: WeightEncoding) -> None:
-        """Make the weight what `encoding` says."""
+    def write(self, encoding: WeightEncoding) -> WeightEncoding:
+        """Make the weight what `encoding` says, and return what it is now: the same, as the target stores it."""
 
 
 class Target(abc.ABC):
     """A model that can be compressed."""
 
     name: str
+
+    deployment: DeploymentTarget | None = None
+    """The oldest system that the model is for, where that is decided already."""
+
+    gathers_statistics: bool = False
+    """Whether calibration data can run through the model to gather statistics of its weights."""
+
+    remarks: tuple[str, ...] = ()
+    """What compressing the model brings with it, for the plan's warnings."""
+
+    @abc.abstractmethod
+    def copy(self) -> Self:
+        """Return a target whose weights can be written without touching those of this one."""
+
+    def require_idle(self, weights: Iterable[Weight]) -> None:  # noqa: B027  (optional)
+        """Raise `StateError` naming the first weight that a run in progress has its hands on."""
+
+    @property
+    @abc.abstractmethod
+    def made_by(self) -> Mapping[str, str] | None:
+        """What earlier runs have stored about themselves, None where there were none."""
+
+    def adapted(self, rules: Rules[T]) -> Rules[T]:
+        """Return rules whose names are spelled as the target spells them."""
+        return rules
 
     @abc.abstractmethod
     def weights(self) -> Sequence[Weight]:
@@ -100,6 +155,14 @@ class Target(abc.ABC):
     def others(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Return shape and reason of every parameter that is no compressible weight, by name."""
 
+    def activations(self) -> Sequence[Activation]:
+        """Return every place where activations can be quantized, in the order of the model."""
+        return ()
+
+    def quantize_activations(self, chosen: Mapping[str, tuple[Any, Any]], data: Iterable[Any]) -> None:
+        """Calibrate the chosen places, each with its algorithm and configuration, and quantize what passes there."""
+        raise NotImplementedError(f"activations of a {self.name} model cannot be quantized")
+
     @abc.abstractmethod
-    def result(self) -> Any:
-        """Return the model."""
+    def result(self, made_by: Mapping[str, str] | None = None) -> Any:
+        """Return the model, with what made it stored in it when that is given."""

@@ -1,12 +1,16 @@
 """A torch model as a target: its weights and its names."""
 
+import copy
+from collections.abc import Iterable, Mapping
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from corepress.targets import metadata
+from corepress.errors import StateError
+from corepress.targets import metadata, simulation
 from corepress.targets.base import Target, Weight
 from corepress.targets.torch_kinds import known_types, type_spellings
 from corepress.targets.torch_weights import TorchWeight, sibling, torch_weights
@@ -16,6 +20,7 @@ class TorchTarget(Target):
     """Present a torch model."""
 
     name = "torch"
+    gathers_statistics = True
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -59,9 +64,27 @@ class TorchTarget(Target):
                     found[name] = (tuple(value.shape), _why_not(module, value))
         return found
 
-    def result(self) -> nn.Module:
-        """Return the model, marked with the version of the metadata."""
+    def copy(self) -> Self:
+        """Return the target of a copy of the model."""
+        return type(self)(copy.deepcopy(self.model))
+
+    def require_idle(self, weights: Iterable[Weight]) -> None:
+        """Refuse weights with simulators, which a run in training has attached."""
+        for weight in weights:
+            if isinstance(weight, TorchWeight) and simulation.simulators(weight):
+                raise StateError(f"{weight.name} is in training; call finalize() of the run that prepared it first")
+
+    @property
+    def made_by(self) -> Mapping[str, str] | None:
+        """What earlier runs have stored about themselves."""
+        found: Mapping[str, str] | None = vars(self.model).get(metadata.PROVENANCE)
+        return found
+
+    def result(self, made_by: Mapping[str, str] | None = None) -> nn.Module:
+        """Return the model, marked with the version of the metadata and with what made it."""
         metadata.mark_version(self.model)
+        if made_by is not None:
+            vars(self.model)[metadata.PROVENANCE] = dict(made_by)
         return self.model
 
 

@@ -1,12 +1,14 @@
 """All or nothing: a model that was being changed when something failed is as it was before."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 
 from corepress.algorithm import Simulator
+from corepress.encoding import WeightEncoding
 from corepress.targets import metadata, simulation
+from corepress.targets.base import Weight
 from corepress.targets.torch_weights import TorchWeight
 
 
@@ -33,6 +35,14 @@ def all_or_nothing(weights: Iterable[TorchWeight], *, values: bool = True) -> It
             for place, state in zip(weight.places, buffers, strict=True):
                 metadata.reinstate(place.module, place.parameter, state)
         raise
+
+
+def write_all(weights: Mapping[str, Weight], encodings: Mapping[str, WeightEncoding]) -> None:
+    """Write encodings by weight name, or none of them when one fails."""
+    touched = {name: weight for name, weight in weights.items() if isinstance(weight, TorchWeight)}
+    with all_or_nothing(touched.values()):
+        for name, encoding in encodings.items():
+            touched[name].write(encoding)
 
 
 def _restore_chain(weight: TorchWeight, chain: list[Simulator]) -> None:

@@ -85,7 +85,10 @@ def test_strict_refuses_a_pattern_that_selects_nothing(run, folder):
             "model 'models:needing' failed when called: TypeError: needing() missing 1 required positional argument: "
             "'something'",
         ),
-        (["recipe.yaml", "net.mlpackage"], "model 'net.mlpackage': Core ML programs as input are not supported yet"),
+        (
+            ["recipe.yaml", "net.mlpackage", "--state", "small.pt"],
+            "net.mlpackage: a Core ML package has weights of its own; leave --state out",
+        ),
         (["recipe.yaml", "models:digits", "--state", "no.pt"], "no.pt: there is no such file"),
         (
             ["recipe.yaml", "models:digits", "--state", "recipe.yaml"],

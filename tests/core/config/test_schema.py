@@ -121,6 +121,7 @@ def test_evolve_checks_the_changes(sample):
 def test_as_dict_holds_plain_values_only(sample):
     config = sample.Module(dtype="torch.qint8", block_size=(1, 4), scheduler={"update_steps": [3]})
     assert config.as_dict() == {
+        "weight_threshold": None,
         "scheduler": {"update_steps": [3], "power": 3},
         "target_sparsity": 0.5,
         "granularity": "per_scalar",

@@ -160,7 +160,8 @@ def test_a_traced_model_is_refused(model):
     with pytest.raises(PlanError) as caught:
         Pipeline([Stage("magnitude")]).compress(traced)
     assert str(caught.value) == (
-        "expected a torch.nn.Module, got TopLevelTracedModule; compress the module before it is traced or converted"
+        "expected a torch.nn.Module, an MLModel or the path of an .mlpackage, got TopLevelTracedModule; "
+        "compress a module before it is traced"
     )
 
 

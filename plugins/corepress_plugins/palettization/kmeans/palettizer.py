@@ -22,4 +22,4 @@ class PostTrainingPalettizer(BoundCompressor):
                 depend on it.
             inplace: write the result into the model itself.
         """
-        return self.pipeline.compress(self.model, inplace=inplace, workers=num_kmeans_workers)
+        return super().compress(inplace=inplace, workers=num_kmeans_workers)

@@ -13,5 +13,6 @@ def register_algorithms() -> list[AlgorithmSpec]:
             config="corepress_plugins.palettization.kmeans.config:PostTrainingPalettizerConfig",
             implementation="corepress_plugins.palettization.kmeans.algorithm:KMeansPalettization",
             produces="palette",
+            targets=("torch", "coreml"),
         )
     ]

@@ -14,5 +14,6 @@ def register_algorithms() -> list[AlgorithmSpec]:
             implementation="corepress_plugins.pruning.magnitude.algorithm:MagnitudePruning",
             kind=("weight", "training"),
             produces="sparsity",
+            targets=("torch", "coreml"),
         )
     ]

@@ -1,0 +1,170 @@
+"""A Core ML program as a target: its weights, its names, and the program with what they have become."""
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
+from typing import Any, Self, TypeVar
+
+import attrs
+
+from corepress.config import Rules
+from corepress.config.scalars import PATTERN_SIGNS
+from corepress.coreml import provenance
+from corepress.coreml._coremltools import op_types, types
+from corepress.coreml.lowering import write_storage
+from corepress.coreml.ops import OpBuilder
+from corepress.coreml.program import blocks, load_program, open_model, replace_value, write_program
+from corepress.coreml.read import PackageWeight, program_weights
+from corepress.coreml.weights import SMALLEST, CoreMLWeight, sanitized, use_of
+from corepress.errors import PlanError
+from corepress.targets import Activation, Target, Weight
+from corepress.targets.deployment import DeploymentTarget
+from corepress.targets.torch_kinds import known_types
+
+T = TypeVar("T")
+
+
+class CoreMLTarget(Target):
+    """Present an ML program: an MLModel, or the path of an `.mlpackage`.
+
+    The program is loaded once and written once. A program for a system older than iOS16 is raised to it; with
+    `activations`, to iOS17, whose operations quantize them.
+    """
+
+    name = "coreml"
+
+    def __init__(self, model: Any, *, activations: bool = False) -> None:
+        self.model = open_model(model)
+        own = DeploymentTarget(self.model.get_spec().specificationVersion)
+        self.deployment = self._holds = max(own, DeploymentTarget.iOS17 if activations else DeploymentTarget.iOS16)
+        if self.deployment > own:
+            self.remarks = (f"the program is for {own}; what is made of it needs {self.deployment}",)
+        self._program = load_program(self.model, self.deployment)
+        if len(self._program.functions) > 1:
+            names = ", ".join(sorted(self._program.functions))
+            raise PlanError(f"the program has several functions ({names}); compress each before they are joined")
+
+    @cached_property
+    def _constants(self) -> list[PackageWeight]:
+        return program_weights(self._program)
+
+    @cached_property
+    def _weights(self) -> list[CoreMLWeight]:
+        torch_names = provenance.torch_names(self.model)
+        return [
+            CoreMLWeight(
+                constant,
+                tuple(use_of(op, parameter, len(constant.shape)) for op, parameter in constant.readers),
+                self._holds,
+                torch_names.get(constant.name, ()),
+            )
+            for constant in self._constants
+            if _why_not(constant) is None
+        ]
+
+    def copy(self) -> Self:
+        """Return a target of the same program whose weights are its own."""
+        other = object.__new__(type(self))
+        vars(other).update({key: value for key, value in vars(self).items() if key != "_by_name"})
+        other._weights = [weight.fresh() for weight in self._weights]
+        return other
+
+    @property
+    def made_by(self) -> Mapping[str, str] | None:
+        """What earlier runs have stored in the package."""
+        found = provenance.provenance_of(self.model)
+        return found if "recipe" in found else None
+
+    def adapted(self, rules: Rules[T]) -> Rules[T]:
+        """Return rules with the names of torch modules spelled as the converter spells them."""
+        known = self.known_names
+        names = {
+            key if key in known or PATTERN_SIGNS.intersection(key) or sanitized(key) not in known else sanitized(key): v
+            for key, v in rules.names.items()
+        }
+        return attrs.evolve(rules, names=names)
+
+    def weights(self) -> list[CoreMLWeight]:
+        """Return a handle on every compressible weight."""
+        return self._weights
+
+    def sibling(self, weight: Weight, parameter: str) -> Weight:  # noqa: ARG002
+        """Raise LookupError: in a program every constant is configured by its own name."""
+        raise LookupError(f"the constants of a program have names of their own; name {parameter!r} of the layer by it")
+
+    @cached_property
+    def known_names(self) -> frozenset[str]:
+        """The names of all operations and constants, and what the weights were called in torch."""
+        ops = {op.name for block in blocks(self._program) for op in block.operations if op.op_type != "const"}
+        aliases = {name for w in self._weights for alias in w.subject.aliases for name in alias.names}
+        return frozenset(ops | aliases)
+
+    @cached_property
+    def known_types(self) -> Collection[str]:
+        """The types of the program's operations and of all layers, and the module classes of torch."""
+        ops = {op.op_type for block in blocks(self._program) for op in block.operations}
+        return known_types().union(ops, op_types())
+
+    def others(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Return shape and reason of every constant that is no compressible weight."""
+        reasons = ((constant, _why_not(constant)) for constant in self._constants)
+        return {constant.name: (constant.shape, reason) for constant, reason in reasons if reason is not None}
+
+    def activations(self) -> tuple[Activation, ...]:
+        """Return the operations whose activations can be quantized."""
+        return self._sites
+
+    @cached_property
+    def _sites(self) -> tuple[Activation, ...]:
+        from corepress.coreml.activations import sites
+
+        return tuple(sites(self._program))
+
+    def quantize_activations(self, chosen: Mapping[str, tuple[Any, Any]], data: Iterable[Any]) -> None:
+        """Run the samples through the program as it is now, and quantize what passes at the chosen places."""
+        from corepress.coreml.activations import quantize_activations
+
+        self._place_pending()
+        quantize_activations(self._program, chosen, data)
+
+    def result(self, made_by: Mapping[str, str] | None = None) -> Any:
+        """Return an MLModel whose compressed constants alone differ from those of the model that was opened."""
+        self._place_pending()
+        entries = {provenance.PREFIX + key: value for key, value in (made_by or {}).items()}
+        return write_program(
+            self._program,
+            self.model,
+            entries,
+            version=self._holds,
+            skip_model_load=getattr(self.model, "__proxy__", None) is None,
+        )
+
+    def _place_pending(self) -> None:
+        for weight in self._weights:
+            if weight.pending is not None:
+                weight.var = _place(weight)
+                weight.stored = attrs.evolve(weight.stored, var=weight.var)
+                weight.pending = None
+
+
+def _place(weight: CoreMLWeight) -> Any:
+    """Write the weight's operations in front of those that they replace, under the same name."""
+    old = weight.var
+    assert weight.pending is not None
+    dtype = types.nptype_from_builtin(old.dtype)
+    with old.op.enclosing_block:
+        ops = OpBuilder(weight.name, old.name, dtype, weight.target, before_op=old.op)
+        new = write_storage(weight.pending, ops)
+        replace_value(old, new)
+    return new
+
+
+def _why_not(constant: PackageWeight) -> str | None:
+    if not constant.readers:
+        return "no operation reads it; it is an output of the program"
+    if len(constant.shape) < 2:
+        return "biases and other vectors are not compressed"
+    count = math.prod(constant.shape)
+    if count < SMALLEST:
+        return f"it has {count} elements, fewer than {SMALLEST}: it is written into the program itself"
+    return None

@@ -1,0 +1,179 @@
+"""Handles on the weights of a Core ML program."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+from torch import Tensor, nn
+
+from corepress.algorithm import WeightFacts
+from corepress.config import Alias, Subject
+from corepress.coreml.chain import rounding_of
+from corepress.coreml.exact import exact_storage, package_value
+from corepress.coreml.match import stem_of
+from corepress.coreml.read import PackageWeight
+from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
+from corepress.errors import ExportError, WeightError
+from corepress.targets import Weight
+from corepress.targets.deployment import DeploymentTarget
+from corepress.targets.torch_kinds import spellings
+
+SMALLEST = 10
+"""Constants of fewer elements are written into the program itself, where nothing is gained by compressing them."""
+
+_LAYERS = {
+    "conv": ("weight",),
+    "conv_transpose": ("weight",),
+    "linear": ("weight",),
+    "matmul": ("x", "y"),
+    "gather": ("x",),
+    "gather_along_axis": ("x",),
+    "lstm": ("weight_ih", "weight_hh", "weight_ih_back", "weight_hh_back"),
+    "gru": ("weight_ih", "weight_hh"),
+    "rnn": ("weight_ih", "weight_hh"),
+}
+"""The operations that are layers, and which of their parameters are weights."""
+
+_SPATIAL = 2
+_TORCH_CLASSES: Mapping[str, type[nn.Module]] = {
+    "linear": nn.Linear,
+    "embedding": nn.Embedding,
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    "rnn": nn.RNN,
+    **{f"conv{n}d": getattr(nn, f"Conv{n}d") for n in (1, 2, 3)},
+    **{f"conv_transpose{n}d": getattr(nn, f"ConvTranspose{n}d") for n in (1, 2, 3)},
+}
+
+
+@attrs.frozen(eq=False)
+class Use:
+    """What a weight is to one of the operations that read it: kind, channel axes, and whether that is a layer."""
+
+    op: Any
+    parameter: str
+    kind: str
+    axes: tuple[int, int]
+    groups: int
+    layer: bool
+
+    @property
+    def types(self) -> frozenset[str]:
+        """The spellings by which a configuration may mention the operation's type, torch's classes among them."""
+        cls = _TORCH_CLASSES.get(self.kind)
+        return frozenset({self.op.op_type, *(spellings(cls) if cls else ())})
+
+
+def use_of(op: Any, parameter: str, rank: int) -> Use:
+    """Return what a constant of `rank` axes is to an operation that reads it as `parameter`."""
+    layer = parameter in _LAYERS.get(op.op_type, ())
+    kind, axes, groups = op.op_type, (0, 1), 1
+    if layer and op.op_type in ("conv", "conv_transpose"):
+        kind = f"{op.op_type}{rank - _SPATIAL}d"
+        axes = (1, 0) if op.op_type == "conv_transpose" else axes
+        groups = int(op.groups.val)
+    elif layer and op.op_type == "matmul":
+        axes = (rank - 1, rank - 2) if (parameter == "y") != _transposed(op, parameter) else (rank - 2, rank - 1)
+    elif layer and op.op_type in ("gather", "gather_along_axis"):
+        kind = "embedding"
+    return Use(op, parameter, kind, axes, groups, layer)
+
+
+def _transposed(op: Any, parameter: str) -> bool:
+    flag = op.inputs.get(f"transpose_{parameter}")
+    return flag is not None and bool(flag.val)
+
+
+class CoreMLWeight(Weight):
+    """A weight of a Core ML program: a constant with all its consumers, or the end of a chain of constants.
+
+    `layers` maps names of constants to the names that the weight had in the torch model, where the package records it.
+    Where its consumers see different channel axes, those of the first one count.
+    """
+
+    def __init__(
+        self, weight: PackageWeight, uses: tuple[Use, ...], target: DeploymentTarget, torch_names: Iterable[str]
+    ) -> None:
+        self.var = weight.var
+        self.stored = weight
+        self.uses = uses
+        self.target = target
+        self.pending: WeightEncoding | None = None
+        self.names = (weight.name,)
+        own = tuple(dict.fromkeys((weight.name, *_spelled(torch_names), *_spelled([stem_of(weight.name)]))))
+        self.subject = Subject(
+            name=weight.name, aliases=tuple(Alias(names=(*own, use.op.name), types=(use.types,)) for use in uses)
+        )
+        first = next((use for use in uses if use.layer), uses[0])
+        self.facts = WeightFacts(
+            name=weight.name,
+            kind=first.kind,
+            shape=weight.shape,
+            output_axis=first.axes[0],
+            input_axis=first.axes[1],
+            groups=first.groups,
+        )
+
+    def fresh(self) -> "CoreMLWeight":
+        """Return a handle on the same weight that shares nothing that is written."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why no algorithm can compress the weight at all, or None."""
+        try:
+            values = self.encoding().decode() if self.incidental else None
+        except ExportError as error:
+            return str(error)
+        if values is not None and not bool(values.isfinite().all()):
+            return "it holds infinite values, as masks do"
+        return None
+
+    @property
+    def incidental(self) -> str | None:
+        """Say that no layer owns the constant, where that is so."""
+        if any(use.layer for use in self.uses):
+            return None
+        op_type = self.uses[0].op.op_type
+        return f"it is a constant of {op_type}, no layer's weight; give its name, its op type, or a weight_threshold"
+
+    def read(self) -> Tensor:
+        """Return the values in float32, rounded as the package rounds them."""
+        if self.pending is None:
+            return self.stored.value
+        return package_value(self.pending, rounding_of(self.var))
+
+    def encoding(self) -> WeightEncoding:
+        """Return what the weight was read as, or what has been written since."""
+        return self.stored.encoding if self.pending is None else self.pending
+
+    def write(self, encoding: WeightEncoding) -> WeightEncoding:
+        """Keep the encoding, rounded to the package's precision, until the program is written."""
+        if tuple(encoding.shape) != self.shape:
+            raise WeightError(
+                f"{self.name}: the encoding decodes to {tuple(encoding.shape)}, the weight is {self.shape}"
+            )
+        if isinstance(encoding, Dense | Sparse | Palettized | Affine):
+            try:
+                encoding = exact_storage(encoding, rounding_of(self.var), self.target)
+            except ExportError as error:
+                raise ExportError(f"{self.name}: {error}") from None
+        self.pending = encoding
+        return encoding
+
+
+def _spelled(names: Iterable[str]) -> Iterable[str]:
+    """Yield each name of a parameter, and that of its module where there is one."""
+    for name in names:
+        yield name
+        for ending in (".weight", "_weight"):
+            if name.endswith(ending):
+                yield name.removesuffix(ending)
+
+
+def sanitized(name: str) -> str:
+    """Return a name as the converter of coremltools spells it in a program."""
+    return re.sub(r"\W", "_", name)

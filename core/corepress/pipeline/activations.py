@@ -1,0 +1,38 @@
+"""Stages that quantize activations: their tasks in a plan, and their rows."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from corepress.config import Resolution
+from corepress.pipeline.blueprint import StagePlan, Task
+from corepress.pipeline.report import Row
+from corepress.targets import Target
+
+
+def activation_tasks(resolution: Resolution[Any]) -> dict[str, Task]:
+    """Return a task for every operation that a rule reaches."""
+    return {
+        name: Task(match.config, str(match.rule), name)
+        for name, match in resolution.matches.items()
+        if match.config is not None
+    }
+
+
+def activation_rows(target: Target, plans: Iterable[StagePlan]) -> list[Row]:
+    """Return a line for every operation whose activations a stage quantizes."""
+    stages = [plan for plan in plans if plan.stage.on_activations]
+    kinds = {site.name: site.kind for site in target.activations()} if stages else {}
+    return [
+        Row(
+            name=name,
+            kind=f"{kinds[name]} activations",
+            shape=(),
+            status="planned",
+            steps=(plan.stage.algorithm,),
+            rules=(task.rule,),
+            form="quantized activations",
+            bytes_after=None,
+        )
+        for plan in stages
+        for name, task in plan.tasks.items()
+    ]

@@ -1,0 +1,42 @@
+"""Which target presents a model."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from corepress.errors import PlanError
+from corepress.targets.base import Target
+from corepress.targets.torch_target import TorchTarget
+
+# By name: reading programs is a room above this one, and imports coremltools.
+_PROGRAMS = "corepress.coreml.target"
+
+
+def open_target(model: Any, *, activations: bool = False) -> Target:
+    """Return the target of a torch module, of an MLModel, or of the path of an `.mlpackage`.
+
+    With `activations`, a Core ML program is raised to the first system whose activations can be quantized.
+
+    Raises:
+        PlanError: it is none of these.
+        ExportError: it is no ML program, or its package is damaged.
+    """
+    if isinstance(model, nn.Module) and not isinstance(model, torch.jit.ScriptModule):
+        return TorchTarget(model)
+    if is_program(model):
+        target: Target = importlib.import_module(_PROGRAMS).CoreMLTarget(model, activations=activations)
+        return target
+    raise PlanError(
+        f"expected a torch.nn.Module, an MLModel or the path of an .mlpackage, got {type(model).__name__}; "
+        "compress a module before it is traced"
+    )
+
+
+def is_program(model: Any) -> bool:
+    """Tell whether a model is meant as a Core ML program: an MLModel or a path."""
+    return isinstance(model, str | Path) or any(
+        cls.__name__ == "MLModel" and cls.__module__.startswith("coremltools.") for cls in type(model).__mro__
+    )

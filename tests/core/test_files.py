@@ -1,0 +1,39 @@
+import pytest
+
+from corepress.files import replacing
+
+
+def test_a_file_appears_when_the_block_ends(tmp_path):
+    out = tmp_path / "out.txt"
+    with replacing(out) as new:
+        new.write_text("done")
+        assert not out.exists()
+    assert out.read_text() == "done"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_block_that_fails_leaves_no_trace(tmp_path, kind):
+    out = tmp_path / "out"
+    out.write_text("old") if kind == "file" else out.mkdir()
+
+    def fail_half_way():
+        with replacing(out) as new:
+            new.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
+    assert list(tmp_path.iterdir()) == [out]
+    assert out.is_dir() if kind == "folder" else out.read_text() == "old"
+
+
+def test_a_folder_takes_the_place_of_another(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "old").touch()
+    with replacing(out) as new:
+        new.mkdir()
+        (new / "new").touch()
+    assert [path.name for path in out.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [out]
