@@ -17,6 +17,7 @@ from corepress.targets.deployment import DeploymentTarget
 
 Rounding = Callable[[Tensor], Tensor]
 _SMALLEST_NORMAL_EXPONENT = -13  # of float16, in the convention of frexp
+_SAFE = 2.0**15  # no float16 product below it overflows
 _TORCH_DTYPES = {np.dtype(np.float16): torch.float16, np.dtype(np.float32): torch.float32}
 
 
@@ -62,6 +63,8 @@ def exact_storage(encoding: WeightEncoding, rounded: Rounding, target: Deploymen
     Raises ExportError, without the weight's name, when the target holds no exact storage or when values overflow.
     """
     support.check(encoding.form, target)
+    if _rounds_once(encoding, as_is := stored(encoding, rounded)):
+        return as_is
     wanted = rounded(encoding.decode())
     if not bool(torch.isfinite(wanted).all()):
         raise ExportError("its values overflow float16; convert with compute_precision=coremltools.precision.FLOAT32")
@@ -75,6 +78,19 @@ def exact_storage(encoding: WeightEncoding, rounded: Rounding, target: Deploymen
         f"its scales are too small for float16 to hold {encoding.form.describe()} exactly; "
         "convert with compute_precision=coremltools.precision.FLOAT32"
     )
+
+
+def _rounds_once(encoding: WeightEncoding, storage: WeightEncoding) -> bool:
+    """Tell, from tables and scales alone, that a storage is exact; False where only the values can tell."""
+    match encoding, storage:
+        case Sparse(), Sparse():
+            return _rounds_once(encoding.payload, storage.payload)
+        case Palettized(scale=None, lut=Dense()), Palettized():
+            return bool(storage.lut.decode().isfinite().all())
+        case Affine(), Affine():
+            largest = float(storage.scale.abs().max()) * 2**encoding.n_bits if encoding.scale.numel() else 0.0
+            return torch.equal(encoding.scale, storage.scale) and largest < _SAFE
+    return False
 
 
 def _candidates(encoding: WeightEncoding) -> Iterator[WeightEncoding]:

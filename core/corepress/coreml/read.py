@@ -56,7 +56,7 @@ class PackageWeight:
     @cached_property
     def value(self) -> Tensor:
         """The decoded weight in float32, exactly as the program's operations round it."""
-        return value_of(self.encoding, self.var)
+        return value_of(self.encoding, self.var) if self.compressed else self.encoding.decode()
 
 
 def read_weights(model: Any) -> list[PackageWeight]:

@@ -56,10 +56,15 @@ def partition_cost(levels: Levels, boundaries: Integers) -> Floats:
 
 def _partition(levels: Levels, k: int, *, exact: bool) -> Integers:
     if exact:
-        return _on_grid(levels, k, int(levels.counts.max()), exact=True)
-    found = [_on_grid(levels, k, bins, exact=False) for bins in _grids(levels, k)]
-    costs = np.stack([partition_cost(levels, boundaries) for boundaries in found])
-    best: Integers = np.stack(found)[costs.argmin(axis=0), :, np.arange(len(levels.counts))].T
+        return _on_grid(levels, k, int(levels.counts.max()), exact=True)[0]
+    grids = [_on_grid(levels, k, bins, exact=False) for bins in _grids(levels, k)]
+    # The grids are refined side by side: an array operation costs as much for one as for all of them.
+    groups = np.arange(len(levels.counts))
+    boundaries, bin_width = (np.concatenate(parts, axis=1) for parts in zip(*grids, strict=True))
+    refined = refine(levels, np.tile(groups, len(grids)), boundaries, bin_width)
+    found = refined.reshape(k + 1, len(grids), -1)
+    costs = np.stack([partition_cost(levels, found[:, grid]) for grid in range(len(grids))])
+    best: Integers = found[:, costs.argmin(axis=0), groups]
     return best
 
 
@@ -72,15 +77,13 @@ def _grids(levels: Levels, k: int) -> tuple[int, ...]:
     return tuple(dict.fromkeys(min(grid, most) for grid in grids))
 
 
-def _on_grid(levels: Levels, k: int, bins: int, *, exact: bool) -> Integers:
+def _on_grid(levels: Levels, k: int, bins: int, *, exact: bool) -> tuple[Integers, Floats]:
+    """Return the best boundaries (k + 1, G) among the edges of a grid, and the widths of the bins that they lie in."""
     edges = equal_error_edges(levels, bins)
     chosen = _unlimited_edges(levels, edges, k, exact=exact)
     columns = np.arange(len(levels.counts))
-    boundaries: Integers = edges[chosen, columns]
-    if exact:
-        return boundaries
     bin_width = (edges[np.minimum(chosen + 1, bins), columns] - edges[np.maximum(chosen - 1, 0), columns]) / 2
-    return refine(levels, boundaries, bin_width)
+    return edges[chosen, columns], bin_width
 
 
 def _unlimited_edges(levels: Levels, edges: Integers, k: int, *, exact: bool) -> Integers:

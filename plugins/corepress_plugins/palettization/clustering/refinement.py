@@ -12,12 +12,13 @@ _MOST_ROUNDS = 40
 _TINY = 1e-300
 
 
-def refine(levels: Levels, boundaries: Integers, bin_width: Floats) -> Integers:
-    """Return boundaries (k + 1, G) at which no joint move of all boundaries inside their windows is an improvement.
+def refine(levels: Levels, groups: Integers, boundaries: Integers, bin_width: Floats) -> Integers:
+    """Return boundaries (k + 1, C) at which no joint move of all boundaries inside their windows is an improvement.
 
-    `bin_width` (k + 1, G) is the uncertainty of each boundary, in positions. Every round chooses the best combination
-    of a few candidates per boundary; a group whose boundaries stay inside their windows goes on to a finer spacing,
-    until neighbouring positions have been compared. The first window is the widest.
+    Column c bounds the clusters of group `groups[c]`. `bin_width` (k + 1, C) is the uncertainty of each boundary, in
+    positions. Every round chooses the best combination of a few candidates per boundary; a column whose boundaries stay
+    inside their windows goes on to a finer spacing, until neighbouring positions have been compared. The first window
+    is the widest.
     """
     boundaries = boundaries.copy()
     spacing = np.ceil(bin_width / _FINER).astype(np.int64)
@@ -26,7 +27,9 @@ def refine(levels: Levels, boundaries: Integers, bin_width: Floats) -> Integers:
     for reach in (_FIRST_REACH, _REACH):
         for _ in range(_MOST_ROUNDS):
             window = spacing[:, active]
-            boundaries[:, active], at_edge = _best_candidates(levels, active, boundaries[:, active], window, reach)
+            boundaries[:, active], at_edge = _best_candidates(
+                levels, groups[active], boundaries[:, active], window, reach
+            )
             spacing[:, active] = np.where(at_edge, window, -(-window // _FINER))
             finished = (window <= 1).all(axis=0) if reach == _REACH else True
             active = active[at_edge | ~np.broadcast_to(finished, at_edge.shape)]

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from corepress.errors import WeightError
 from corepress_plugins.palettization.clustering.assignment import assign
+from corepress_plugins.palettization.clustering.halves import Halves, as_halves
 from corepress_plugins.palettization.clustering.histogram import Histogram
 from corepress_plugins.palettization.clustering.partition import partition, partition_cost
 from corepress_plugins.palettization.clustering.result import Clustering
@@ -14,6 +15,7 @@ _CHUNK = 1 << 19
 _MANY_CLUSTERS = 32
 _MOST_SORTED, _MOST_SORTED_FOR_MANY = 1 << 14, 1 << 16
 _WIDE = 1 << 20
+_FEWEST_HALVES = 1 << 16
 _TOLERANCE = 1e-4
 
 
@@ -27,7 +29,8 @@ def cluster_scalars(
     bool, marks are fitted. Groups of up to k distinct values are reproduced exactly.
 
     Small groups are clustered on their sorted values, large ones on a histogram of 14 to 17 bits wherever its own
-    rounding is at most 1e-4 of the error. With `exact` all groups are clustered on their sorted values.
+    rounding is at most 1e-4 of the error; large ones of half-precision numbers on the counts of these. With `exact` all
+    groups are clustered on their sorted values.
 
     Raises WeightError for values that are not finite and ValueError for an impossible k.
     """
@@ -68,8 +71,14 @@ def _cluster(
         weights = weights if keep is None else weights * keep
         weights = torch.where((weights > 0).any(dim=1, keepdim=True), weights, 1.0)
         fitted = weights > 0 if keep is None else (weights > 0) & keep
-    indices = _indices(values, k, half, weights, fitted)
-    centroids = _means(values, k, indices, weights, fitted)
+    patterns = as_halves(values) if half is not None and values.shape[1] >= _FEWEST_HALVES else None
+    if patterns is not None:
+        halves = Halves.of(patterns, weights, fitted)
+        boundaries = partition(halves.levels, k)
+        indices, centroids = halves.look_up(boundaries), halves.means(boundaries)
+    else:
+        indices = _indices(values, k, half, weights, fitted)
+        centroids = _means(values, k, indices, weights, fitted)
     if weights is not None and fitted is not None:
         indices = torch.where(fitted, indices, assign(values, centroids))
     if keep is not None:

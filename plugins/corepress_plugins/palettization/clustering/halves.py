@@ -1,0 +1,80 @@
+"""Counts of half-precision values: their 65,536 bit patterns are all the levels that there can be."""
+
+import numpy as np
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from corepress_plugins.palettization.clustering.histogram import compact
+from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels
+
+_CODES = 1 << 16
+_VALUES = np.arange(_CODES, dtype=np.uint16).view(np.float16).astype(np.float64)
+# Patterns in the order of their values; infinity and NaN, which do not occur, come last.
+_ASCENDING = np.argsort(np.where(np.isfinite(_VALUES), _VALUES, np.inf), kind="stable")
+
+
+def as_halves(values: Tensor) -> Tensor | None:
+    """Return the bit patterns, int32 of the same shape, of float32 values that are all half-precision numbers."""
+    halves = values.to(torch.float16)
+    if not torch.equal(halves.to(torch.float32), values):
+        return None
+    # Minus zero becomes zero, which must be one level.
+    return halves.add_(0.0).view(torch.int16).to(torch.int32).bitwise_and_(_CODES - 1)
+
+
+@frozen(eq=False)
+class Halves:
+    """Hold the bit pattern of every value (G, n), and those that occur as levels; nothing is rounded.
+
+    `occupied` (G, N) is the pattern of each level, ascending by value; `masses` (G, N) and `values` are theirs.
+    """
+
+    patterns: Tensor
+    fitted: Tensor | None
+    occupied: Integers
+    masses: Floats
+    levels: Levels
+
+    @classmethod
+    def of(cls, patterns: Tensor, weights: Tensor | None, fitted: Tensor | None) -> "Halves":
+        """Count the patterns (G, n) of fitted values."""
+        groups = len(patterns)
+        masses = weights
+        if masses is None and fitted is not None:
+            masses = fitted
+        flat = None if masses is None else masses.to(torch.float64).flatten()
+        rows = patterns if groups == 1 else patterns + torch.arange(groups, dtype=torch.int32)[:, None] * _CODES
+        mass = torch.bincount(rows.flatten(), weights=flat, minlength=groups * _CODES).view(groups, _CODES)
+        places, found, counts = compact(mass.numpy()[:, _ASCENDING])
+        occupied = _ASCENDING[places]
+        return cls(patterns, fitted, occupied, found, Levels.of(_VALUES[occupied], found, counts))
+
+    def look_up(self, boundaries: Integers) -> Tensor:
+        """Return the cluster (G, n), uint8, of every value, given the positions (k + 1, G) that bound the clusters."""
+        groups, width = self.occupied.shape
+        rank = np.empty(_CODES, np.int64)
+        rank[_ASCENDING] = np.arange(_CODES)
+        ranks = rank[self.occupied]
+        inner = boundaries[1:-1]
+        starts = ranks[np.arange(groups), np.minimum(inner, width - 1)]
+        starts = np.where(inner < self.levels.counts, starts, _CODES) + np.arange(groups) * (_CODES + 1)
+        marks = np.bincount(starts.ravel(), minlength=groups * (_CODES + 1)).astype(np.uint8)
+        by_rank = np.cumsum(marks.reshape(groups, _CODES + 1)[:, :-1], axis=1, dtype=np.uint8)
+        tables = torch.from_numpy(by_rank[:, rank])
+        found = [table.index_select(0, row) for table, row in zip(tables, self.patterns, strict=True)]
+        indices = torch.stack(found)
+        return indices if self.fitted is None else indices * self.fitted
+
+    def means(self, boundaries: Integers) -> Tensor:
+        """Return the means (G, k), float32, of the clusters; empty ones repeat the one before."""
+        groups = np.arange(len(self.occupied))
+        sums = []
+        for terms in (self.masses, self.masses * _VALUES[self.occupied]):
+            running = np.zeros((terms.shape[0], terms.shape[1] + 1))
+            np.cumsum(terms, axis=1, out=running[:, 1:])
+            sums.append(np.diff(running[groups, boundaries], axis=0).T)
+        mass, moment = sums
+        means = (moment / np.where(mass > 0, mass, 1.0)).astype(np.float32)
+        used = np.maximum.accumulate(np.where(mass > 0, np.arange(mass.shape[1]), 0), axis=1)
+        return torch.from_numpy(np.take_along_axis(means, used, axis=1))
