@@ -48,4 +48,4 @@ class ExportError(CorepressError, ValueError):
 
 
 class VerificationError(CorepressError, AssertionError):
-    """A Core ML program does not hold the weights of the model it is compared with."""
+    """A Core ML program does not hold the weights of the model it is compared with, or computes something else."""

@@ -1,20 +1,29 @@
 """`corepress inspect`: what a Core ML package stores."""
 
-import json
 from pathlib import Path
 
 import click
 
 from corepress.cli import options
 from corepress.cli.commands import Command
+from corepress.cli.json_output import echo_json
 
 
 @click.command(cls=Command)
 @options.package_argument
+@click.option(
+    "--against",
+    metavar="Y.mlpackage",
+    type=click.Path(path_type=Path, exists=True),
+    help="Show the signal-to-noise ratio of each weight against the one in this package of the same model.",
+)
 @options.json_option
-def inspect(package: Path, as_json: bool) -> None:
+def inspect(package: Path, against: Path | None, as_json: bool) -> None:
     """Show how a Core ML package stores each of its weights."""
     from corepress import coreml
 
-    found = coreml.inspect(package)
-    click.echo(json.dumps(found.as_dict(), indent=2) if as_json else str(found))
+    found = coreml.inspect(package, against)
+    if as_json:
+        echo_json(found.as_dict())
+    else:
+        click.echo(str(found))

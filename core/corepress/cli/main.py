@@ -5,9 +5,12 @@ import click
 from corepress.cli.algorithms import algorithms
 from corepress.cli.commands import Group
 from corepress.cli.compress import compress
+from corepress.cli.diff import diff
+from corepress.cli.evaluate import evaluate
 from corepress.cli.inspect import inspect
 from corepress.cli.plan import plan
 from corepress.cli.plugins import plugins
+from corepress.cli.run import run
 from corepress.cli.schema import schema
 from corepress.cli.verify import verify
 
@@ -21,5 +24,5 @@ def main() -> None:
     """
 
 
-for _command in (plugins, algorithms, schema, plan, compress, inspect, verify):
+for _command in (plugins, algorithms, schema, plan, compress, inspect, verify, run, evaluate, diff):
     main.add_command(_command)

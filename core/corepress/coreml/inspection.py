@@ -1,10 +1,12 @@
 """Inspection: what an ML program stores, weight by weight."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 import torch
 
+from corepress.coreml.pairing import paired, weight_fidelity
 from corepress.coreml.program import load_program, open_model
 from corepress.coreml.provenance import provenance_of
 from corepress.coreml.read import PackageWeight, program_weights
@@ -15,7 +17,11 @@ from corepress.targets.deployment import DeploymentTarget
 
 @attrs.frozen
 class InspectedWeight:
-    """One weight of a program; `bits` are stored bits per value, side information included."""
+    """One weight of a program; `bits` are stored bits per value, side information included.
+
+    `snr_db` is the signal-to-noise ratio in decibels against another package, infinite for equal values; None without
+    one, or where that has no such weight.
+    """
 
     name: str
     stored_as: str
@@ -26,6 +32,7 @@ class InspectedWeight:
     sparsity: float
     distinct: int
     consumers: tuple[str, ...]
+    snr_db: float | None = None
 
 
 @attrs.frozen
@@ -33,13 +40,14 @@ class Inspection:
     """What a program stores; printing it gives a table.
 
     `weights` are the compressed constants and the dense ones of two or more axes; `other_nbytes` are the bytes of the
-    other constants: biases, norms.
+    other constants: biases, norms. `compared` tells whether it was inspected against another package.
     """
 
     weights: tuple[InspectedWeight, ...]
     other_nbytes: int
     target: str
     made_by: dict[str, str]
+    compared: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -58,43 +66,76 @@ class Inspection:
         }
 
     def __str__(self) -> str:
+        header = ["weight", "stored as", "dtype", "shape", "bits", "bytes", "sparsity", "distinct", "used by"]
         rows = [_cells(weight) for weight in self.weights]
-        header = ("weight", "stored as", "dtype", "shape", "bits", "bytes", "sparsity", "distinct", "used by")
+        if self.compared:
+            header.append("SNR dB")
+            rows = [[*row, _snr(weight)] for row, weight in zip(rows, self.weights, strict=True)]
         total = f"{self.nbytes:,} bytes, {self.other_nbytes:,} of them in other constants; for {self.target} or newer"
         made_by = [f"{key}: {value}" for key, value in sorted(self.made_by.items())]
         return "\n".join([table(header, rows), total, *made_by])
 
 
-def _cells(w: InspectedWeight) -> tuple[object, ...]:
+def _cells(w: InspectedWeight) -> list[object]:
     shape, consumers = "x".join(map(str, w.shape)), ", ".join(w.consumers)
-    return (w.name, w.stored_as, w.dtype, shape, w.bits, w.nbytes, w.sparsity, w.distinct, consumers)
+    return [w.name, w.stored_as, w.dtype, shape, w.bits, w.nbytes, w.sparsity, w.distinct, consumers]
 
 
-def inspect(mlmodel: Any) -> Inspection:
+def _snr(weight: InspectedWeight) -> str:
+    return "" if weight.snr_db is None else f"{weight.snr_db:.2f}"
+
+
+def inspect(mlmodel: Any, against: Any = None) -> Inspection:
     """Return what an ML program stores: form, bits, bytes, sparsity and distinct values of each weight.
 
-    `mlmodel` is an MLModel or the path of an `.mlpackage`. Raises ExportError when it is no ML program.
+    With `against`, another package of the same model, also the signal-to-noise ratio of each weight against the one
+    there; see `diff` for how they are matched.
+
+    Both are MLModels or the paths of `.mlpackage`s. Raises ExportError when one is no ML program.
     """
     package = open_model(mlmodel)
+    reference = None if against is None else open_model(against)
     weights = program_weights(load_program(package))
-    shown = [weight for weight in weights if weight.compressed or len(weight.shape) > 1]
+    shown = [weight for weight in weights if is_shown(weight)]
+    ratios = {} if reference is None else _ratios(shown, program_weights(load_program(reference)))
     return Inspection(
-        weights=tuple(_inspected(weight) for weight in shown),
+        weights=tuple(_inspected(weight, ratios.get(weight.name)) for weight in shown),
         other_nbytes=sum(w.nbytes for w in weights) - sum(w.nbytes for w in shown),
         target=str(DeploymentTarget(package.get_spec().specificationVersion)),
         made_by=provenance_of(package),
+        compared=reference is not None,
     )
 
 
-def _inspected(weight: PackageWeight) -> InspectedWeight:
+def is_shown(weight: PackageWeight) -> bool:
+    """Tell whether a constant is listed on its own: biases and norms are only counted."""
+    return weight.compressed or len(weight.shape) > 1
+
+
+def stored_as(weight: PackageWeight) -> str:
+    """Return the form of a weight as text, or the operations of one that no encoding describes."""
     try:
-        values, stored_as = weight.value, weight.encoding.form.describe()
+        return weight.encoding.form.describe()
     except ExportError:
-        values, stored_as = torch.zeros(0), " > ".join(weight.ops)
+        return " > ".join(weight.ops)
+
+
+def _ratios(shown: Iterable[PackageWeight], others: Iterable[PackageWeight]) -> dict[str, float]:
+    """Return the signal-to-noise ratio of each weight that both packages have, in one shape, by name."""
+    pairs = paired({w.name: w for w in shown}, {w.name: w for w in others if is_shown(w)})
+    found = {weight.name: weight_fidelity(reference, weight) for weight, reference in pairs}
+    return {name: fidelity.snr_db for name, fidelity in found.items() if fidelity is not None}
+
+
+def _inspected(weight: PackageWeight, snr_db: float | None) -> InspectedWeight:
+    try:
+        values = weight.value
+    except ExportError:
+        values = torch.zeros(0)
     count = max(torch.Size(weight.shape).numel(), 1)
     return InspectedWeight(
         name=weight.name,
-        stored_as=stored_as,
+        stored_as=stored_as(weight),
         dtype=weight.dtype,
         shape=weight.shape,
         bits=8 * weight.nbytes / count,
@@ -102,4 +143,5 @@ def _inspected(weight: PackageWeight) -> InspectedWeight:
         sparsity=float((values == 0).float().mean()) if values.numel() else 0.0,
         distinct=int(torch.unique(values).numel()),
         consumers=tuple(f"{c.op_type} {c.op_name}" for c in weight.consumers),
+        snr_db=snr_db,
     )

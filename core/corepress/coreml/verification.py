@@ -1,4 +1,4 @@
-"""Verification: whether a package holds the weights of a model, bit for bit."""
+"""Verification: whether a package holds the weights of a model, bit for bit, and computes what it computes."""
 
 from typing import Any
 
@@ -6,10 +6,12 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from corepress.algorithm import Simulator
 from corepress.coreml.chain import rounding_of
 from corepress.coreml.exact import exact_storage
-from corepress.coreml.folding import Foldings
+from corepress.coreml.folding import Foldings, is_close
 from corepress.coreml.match import PackageWeights
+from corepress.coreml.output_verification import VerifiedOutput, verify_outputs
 from corepress.coreml.program import load_program, open_model
 from corepress.coreml.provenance import is_ours, placed_weights, unused_weights
 from corepress.coreml.read import PackageWeight, program_weights
@@ -43,30 +45,41 @@ class VerifiedWeight:
 
 @attrs.frozen
 class Verification:
-    """The outcome of `verify`: one row for each weight of the model; printing it gives a table.
+    """The outcome of `verify`: a row for each weight of the model and for each output compared; print it for tables.
 
     `others` counts the parameters that are not compared: biases, norms, and whatever is no compressible weight.
     """
 
     weights: tuple[VerifiedWeight, ...]
     others: int = 0
+    outputs: tuple[VerifiedOutput, ...] = ()
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
-        """Return the rows by weight name, as plain values."""
-        return {
+        """Return the rows by weight name, as plain values; those of outputs by name under `outputs`, if there are."""
+        rows: dict[str, dict[str, Any]] = {
             row.name: {"stored_as": row.stored_as, "nbytes": row.nbytes, "equal": row.equal, "result": row.result}
             for row in self.weights
         }
+        outputs = {row.name: attrs.asdict(row) for row in self.outputs}
+        return rows | {"outputs": outputs} if outputs else rows
 
     def __str__(self) -> str:
         rows = [(row.name, row.stored_as, row.nbytes, row.result) for row in self.weights]
         proved = sum(row.equal or row.result.startswith(EQUAL) for row in self.weights)
         summary = f"{proved} of {len(rows)} weights are equal; {self.others} other parameters were not compared"
-        return f"{table(('weight', 'stored as', 'bytes', 'result'), rows)}\n{summary}"
+        text = f"{table(('weight', 'stored as', 'bytes', 'result'), rows)}\n{summary}"
+        if not self.outputs:
+            return text
+        outputs = [
+            (row.name, "x".join(map(str, row.shape)), row.snr_db, f"{row.max_error:.1e}") for row in self.outputs
+        ]
+        return f"{text}\n\n{table(('output', 'shape', 'SNR dB', 'max error'), outputs)}"
 
 
-def verify(mlmodel: Any, model: nn.Module, example_inputs: Any = None) -> Verification:  # noqa: ARG001
-    """Compare every weight that a package decodes to with the torch model, bit for bit.
+def verify(
+    mlmodel: Any, model: nn.Module, example_inputs: Any = None, *, tolerance: float | None = None
+) -> Verification:
+    """Compare every weight that a package decodes to with the torch model, bit for bit, and what both compute.
 
     The torch values are rounded once to the package's precision. Weights are found by the names that `convert` records,
     or by the converter's own naming. Compressed weights are never folded. A dense weight may be: it is compared with
@@ -74,13 +87,29 @@ def verify(mlmodel: Any, model: nn.Module, example_inputs: Any = None) -> Verifi
     holds neither way is an error in a package that `convert` made, and listed as not proved in others. Parameters that
     are no compressible weights are counted, not compared.
 
-    `mlmodel` is an MLModel or the path of an `.mlpackage`. `example_inputs` are accepted for the comparison of outputs,
-    which needs an interpreter of ML programs; weights are compared without them.
+    With `example_inputs`, given as to `convert`, the package runs in the interpreter and a float32 copy of the model in
+    eval mode. Each output must be within `tolerance` of the model's, the norm of the difference relative to that of
+    the model's output: by default 1e-4 for programs in float32, and 2e-2 where any of it is in float16. States begin as
+    the buffers of the model; an image input gets the pixels that the program scales to the example.
+
+    `mlmodel` is an MLModel or the path of an `.mlpackage`.
 
     Raises VerificationError naming the first weight that is missing, stored in another way than the model says, or
-    different (with index and both values), and ExportError when `mlmodel` is no ML program.
+    different (with index and both values), or else the first output that differs, with its SNR; and ExportError when
+    `mlmodel` is no ML program, or cannot be run on these inputs, and when `model` is not finalized.
     """
+    if tolerance is not None and not tolerance >= 0:
+        raise ExportError(f"tolerance must be 0 or more, not {tolerance!r}")
+    if any(isinstance(module, Simulator) for module in model.modules()):
+        raise ExportError("the model is prepared for training but not finalized; compare with what finalize() returns")
     package = open_model(mlmodel)
+    weights, others = _verified_weights(package, model)
+    outputs = () if example_inputs is None else verify_outputs(package, model, example_inputs, tolerance)
+    return Verification(weights, others, outputs)
+
+
+def _verified_weights(package: Any, model: nn.Module) -> tuple[tuple[VerifiedWeight, ...], int]:
+    """Return the row of each weight, and how many other parameters the model has."""
     found = PackageWeights(program_weights(load_program(package)), placed_weights(package))
     target = DeploymentTarget(package.get_spec().specificationVersion)
     unused = unused_weights(package)
@@ -99,14 +128,14 @@ def verify(mlmodel: Any, model: nn.Module, example_inputs: Any = None) -> Verifi
         else:
             rows.append(_compared(handle.name, encoding, stored, target))
     others = sum(name not in compared for name, _ in model.named_parameters(remove_duplicate=False))
-    return Verification(tuple(rows), others)
+    return tuple(rows), others
 
 
 def _folded(handle: Any, values: Tensor, found: PackageWeights, foldings: Foldings, *, strict: bool) -> VerifiedWeight:
     alike = found.dense_of_shape(handle.shape)
     for name, folded in foldings.of(values, handle.output_axis):
         for candidate in alike:
-            if _close(candidate, folded):
+            if is_close(candidate, folded):
                 return VerifiedWeight(handle.name, "dense", candidate.nbytes, FOLDED.format(name=name))
     rescaled = found.find_rescaled(values, handle.output_axis)
     if rescaled is not None:
@@ -116,13 +145,6 @@ def _folded(handle: Any, values: Tensor, found: PackageWeights, foldings: Foldin
             f"{handle.name}: the package holds it neither as it is nor with a batch norm of the model folded into it"
         )
     return VerifiedWeight(handle.name, "", 0, NOT_FOUND)
-
-
-def _close(candidate: PackageWeight, values: Tensor) -> bool:
-    """Tell whether values are equal but for the last digit: the converter folds in another order of operations."""
-    half = candidate.dtype == "fp16"
-    step, smallest = (2.0**-10, 2.0**-24) if half else (2.0**-20, 2.0**-100)
-    return bool(((candidate.value.float() - values).abs() <= values.abs() * step + smallest).all())
 
 
 def _compared(name: str, encoding: WeightEncoding, stored: PackageWeight, target: DeploymentTarget) -> VerifiedWeight:

@@ -18,3 +18,11 @@ def test_what_is_no_package_fails_the_work(run, folder):
         1,
         f"Error: {folder} is not an .mlpackage; give the folder that MLModel.save has written\n",
     )
+
+
+def test_a_package_is_shown_against_another(run, folder):
+    run("compress", "recipe.yaml", "models:digits", "-o", "small.mlpackage")
+    found = run("inspect", "small.mlpackage", "--against", "small.mlpackage")
+    assert found.stdout == f"{coreml.inspect('small.mlpackage', 'small.mlpackage')}\n"
+    printed = json.loads(run("inspect", "small.mlpackage", "--against", "small.mlpackage", "--json").stdout)
+    assert [weight["snr_db"] for weight in printed["weights"].values()] == [None, None]

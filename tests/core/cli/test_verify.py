@@ -40,3 +40,27 @@ def test_a_missing_package_is_wrong_usage(run):
     result = run("verify", "no.mlpackage", "models:digits")
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1].endswith("'no.mlpackage' does not exist.")
+
+
+@pytest.mark.usefixtures("_compressed")
+@pytest.mark.parametrize("inputs", [("--example-input", "1,1,8,8"), ("--example-inputs", "models:example_inputs")])
+def test_outputs_are_compared_on_example_inputs(run, inputs):
+    command = ("verify", "small.mlpackage", "models:digits", "--state", "small.pt", *inputs)
+    result = run(*command, "--json")
+    assert result.exit_code == 0, result.stderr
+    (output,) = json.loads(result.stdout)["outputs"].values()
+    assert output["shape"] == [1, 10]
+    assert output["snr_db"] > 50
+    assert output["name"] in run(*command).stdout
+    refused = run(*command, "--tolerance", "0")
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith(f"Error: output {output['name']!r}: ")
+
+
+@pytest.mark.usefixtures("_compressed")
+def test_example_inputs_of_another_shape_fail_the_work(run):
+    result = run("verify", "small.mlpackage", "models:digits", "--state", "small.pt", "--example-input", "1,1,9,9")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: input 'input_1' must be fp32 of shape (1, 1, 8, 8), not of shape (1, 1, 9, 9)\n",
+    )

@@ -1,0 +1,35 @@
+"""`corepress diff`: what two Core ML packages of one model store and compute."""
+
+from pathlib import Path
+
+import click
+
+from corepress.cli import options
+from corepress.cli.commands import Command
+from corepress.cli.input_options import input_options
+from corepress.cli.json_output import echo_json
+
+_PACKAGE = click.Path(path_type=Path, exists=True)
+
+
+@click.command(cls=Command)
+@click.argument("a", metavar="A.mlpackage", type=_PACKAGE)
+@click.argument("b", metavar="B.mlpackage", type=_PACKAGE)
+@input_options
+@options.json_option
+def diff(a: Path, b: Path, given: tuple[str, ...], is_random: bool, seed: int, as_json: bool) -> None:
+    """Compare two Core ML packages of one model, weight by weight.
+
+    With inputs, from files or random, both run, and what they compute is compared layer by layer too.
+    """
+    from corepress import coreml
+    from corepress.cli.program_inputs import program_inputs
+
+    inputs = None
+    if given or is_random:
+        inputs = program_inputs(given, coreml.Executable(a).inputs, seed if is_random else None)
+    found = coreml.diff(a, b, inputs)
+    if as_json:
+        echo_json(found.as_dict())
+    else:
+        click.echo(str(found))

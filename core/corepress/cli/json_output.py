@@ -1,0 +1,12 @@
+"""JSON on standard output."""
+
+import json
+from typing import Any
+
+import click
+
+
+def echo_json(value: Any) -> None:
+    """Print plain data as JSON; infinite values and NaN, which JSON lacks, are written as null."""
+    plain = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    click.echo(json.dumps(plain, indent=2))

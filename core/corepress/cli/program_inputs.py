@@ -1,0 +1,54 @@
+"""Inputs of a program: read from files, or made up."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from corepress.cli.commands import WrongUsage
+from corepress.coreml.interpreter.inputs import Input
+
+
+def program_inputs(given: Sequence[str], expected: Iterable[Input], seed: int | None) -> dict[str, Any]:
+    """Return arrays by input name: those in the files `given`, and random ones for the rest where there is a seed.
+
+    Raises:
+        WrongUsage: a file is missing or no array, or what is given does not read like NAME=FILE.npy or FILE.npz.
+    """
+    found: dict[str, Any] = {}
+    for text in given:
+        for name, array in _read(text).items():
+            if name in found:
+                raise WrongUsage(f"--input {text}: input {name!r} is given twice")
+            found[name] = array
+    if seed is None:
+        return found
+    rng = np.random.default_rng(seed)
+    made_up = {each.name: _random(each, rng) for each in expected}
+    return made_up | found
+
+
+def _read(text: str) -> dict[str, Any]:
+    name, is_named, file = text.rpartition("=")
+    path = Path(file)
+    if path.suffix != (".npy" if is_named else ".npz"):
+        raise WrongUsage(f"--input {text!r} must read like NAME=FILE.npy or FILE.npz")
+    if not path.is_file():
+        raise WrongUsage(f"{path}: there is no such file")
+    try:
+        with path.open("rb") as stream:
+            loaded = np.load(stream, allow_pickle=False)
+            return {name: loaded} if is_named else dict(loaded)
+    except Exception as error:
+        raise WrongUsage(f"{path}: no array can be read from it; write one with numpy.save or numpy.savez") from error
+
+
+def _random(expected: Input, rng: np.random.Generator) -> Any:
+    """Return a random array in the first or smallest shape that the program takes."""
+    bounds = expected.bounds or tuple((n or 1, n) for n in expected.shape)
+    shape = expected.shapes[0] if expected.shapes else tuple(max(low, 1) for low, _ in bounds)
+    if expected.dtype.is_floating_point:
+        return rng.random(shape, np.float32)
+    # Zero is a valid index everywhere, in vocabularies of any size.
+    return np.zeros(shape, np.int32)
