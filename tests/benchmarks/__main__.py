@@ -7,17 +7,16 @@ import sys
 from tests.benchmarks.jobs import JOBS, available
 
 HEADER = ("job", "system", "seconds", "peak MB", "error", "bytes", "accuracy", "times faster")
-SYSTEMS = ("coremltools", "corepress")
 
 
 def main(names: list[str]) -> None:
     """Print the results of the named jobs, or of all whose data is there."""
     rows = [HEADER]
     for name in names or [name for name in JOBS if available(name)]:
-        results = {system: _measured(name, system) for system in SYSTEMS}
-        ratio = results["coremltools"]["seconds"] / results["corepress"]["seconds"]
+        results = {system: _measured(name, system) for system in JOBS[name].work}
+        peer, ours = (found["seconds"] for found in results.values())
         for system, found in results.items():
-            rows.append(_row(JOBS[name].title, system, found, ratio if system == "corepress" else None))
+            rows.append(_row(JOBS[name].title, system, found, peer / ours if system == "corepress" else None))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print(" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

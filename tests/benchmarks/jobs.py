@@ -1,36 +1,19 @@
-"""The jobs: what each system does to which model, and how the result is judged."""
+"""The jobs on torch models, and all jobs."""
 
 from collections.abc import Callable
 from typing import Any
 
-import attrs
 import torch
-from tests.benchmarks import cifar
+from tests.benchmarks import cifar, programs
+from tests.benchmarks.job import RUNS, Job, Work
 from tests.benchmarks.judging import bytes_of_package, relative_error
 from tests.networks.resnet import ResNet18
 from torch import nn
 
-Work = Callable[[nn.Module], Callable[[], Any]]
-RUNS = 3
 PER_TENSOR = {"n_bits": 4}
 THREE_QUARTERS = {"target_sparsity": 0.75}
 THREE_OF_FOUR = {"n_m_ratio": [3, 4]}
 GROUPED = {"n_bits": 4, "granularity": "per_grouped_channel", "group_size": 16}
-
-
-@attrs.frozen
-class Job:
-    """A model, the work of each system on it, and figures of the result.
-
-    `work` prepares a model and returns what is timed; `finish` makes the compressed model of its result.
-    """
-
-    title: str
-    model: Callable[[], nn.Module]
-    work: dict[str, Work]
-    judge: Callable[[nn.Module, Any, str], dict[str, float]]
-    needs_data: bool = False
-    finish: Callable[[Any], nn.Module] = lambda compressed: compressed
 
 
 def resnet18() -> nn.Module:
@@ -124,7 +107,7 @@ JOBS = {
         "ResNet-20: 50% zeros", cifar.resnet20, prune({"target_sparsity": 0.5}), judge_accuracy, True, finalized
     ),
     "cifar_sparse": Job("ResNet-20: 75% zeros", cifar.resnet20, prune(THREE_QUARTERS), judge_accuracy, True, finalized),
-}
+} | programs.JOBS
 
 
 def available(name: str) -> bool:

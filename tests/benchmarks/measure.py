@@ -6,7 +6,8 @@ import sys
 import time
 
 import torch
-from tests.benchmarks.jobs import JOBS, RUNS
+from tests.benchmarks.job import RUNS
+from tests.benchmarks.jobs import JOBS
 
 
 def main(name: str, system: str) -> None:

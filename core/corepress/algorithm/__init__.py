@@ -1,5 +1,6 @@
 """The protocols that an algorithm implements, and what it is given to work with."""
 
+from corepress.algorithm.activation import ActivationQuantization, Observer
 from corepress.algorithm.protocols import ActivationAlgorithm, TrainingAlgorithm, Unsupported, WeightAlgorithm
 from corepress.algorithm.randomness import generator_for
 from corepress.algorithm.simulator import Simulator
@@ -8,6 +9,8 @@ from corepress.algorithm.view import WeightFacts, WeightView
 
 __all__ = [
     "ActivationAlgorithm",
+    "ActivationQuantization",
+    "Observer",
     "Simulator",
     "Statistic",
     "StatisticSpec",

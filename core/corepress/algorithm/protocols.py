@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from corepress.algorithm.activation import ActivationQuantization, Observer
 from corepress.algorithm.simulator import Simulator
 from corepress.algorithm.statistic import StatisticSpec
 from corepress.algorithm.view import WeightFacts, WeightView
@@ -64,12 +65,12 @@ class TrainingAlgorithm(Protocol):
 
 @runtime_checkable
 class ActivationAlgorithm(Protocol):
-    """An algorithm that quantizes activations: observe ranges, simulate, insert quantize and dequantize."""
+    """An algorithm that quantizes activations, by what calibration data shows of them."""
 
-    def observe(self, config: Any) -> torch.nn.Module:
-        """Return an observer module for one activation."""
+    def observer(self, config: Any) -> Observer:
+        """Return an observer for one activation, which has seen nothing yet."""
         ...
 
-    def simulate_activation(self, observer: torch.nn.Module, config: Any) -> torch.nn.Module:
-        """Return a module that shows an activation as if it were quantized with the observed range."""
+    def quantization(self, observer: Observer, config: Any) -> ActivationQuantization:
+        """Return the quantization for what an observer of this algorithm and configuration has seen."""
         ...

@@ -12,6 +12,8 @@ class WeightFacts:
 
     `output_axis` and `input_axis` are the channel axes (a transposed convolution has them the other way round).
     `groups` is the number of groups of a grouped convolution. `kind` is the module kind, such as `linear` or `conv2d`.
+    `slot` is `weight`, or `part` when it is a part of what the weight already is: its look-up table, whose shape is
+    (tables along each axis of the weight..., entries, cluster_dim).
     """
 
     name: str
@@ -20,6 +22,7 @@ class WeightFacts:
     output_axis: int = 0
     input_axis: int = 1
     groups: int = 1
+    slot: str = "weight"
 
     @property
     def count(self) -> int:
@@ -37,13 +40,11 @@ class WeightView(WeightFacts):
     """A weight, or the slot of it that a stage may encode.
 
     `values` is float32 and must not be written to. `mask` (bool, same shape) tells which values are kept when the
-    weight is sparse already; what lies outside it is zero and stays zero. `slot` is `weight`, or `part` when the
-    values are a part of what the weight already is, such as its look-up table.
+    weight is sparse already; what lies outside it is zero and stays zero.
     """
 
     values: Tensor
     mask: Tensor | None = None
-    slot: str = "weight"
 
     @property
     def facts(self) -> WeightFacts:

@@ -145,4 +145,4 @@ def _is_configuration(kind: Any) -> bool:
 
 
 converter.register_structure_hook_func(_is_configuration, _to_configuration)
-converter.register_unstructure_hook_func(_is_configuration, Configuration.as_dict)
+converter.register_unstructure_hook_func(_is_configuration, lambda value: value.as_dict())

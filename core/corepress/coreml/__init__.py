@@ -12,6 +12,7 @@ from corepress.targets.support import check, minimum_target
 if TYPE_CHECKING:
     from corepress.coreml.comparison import Difference, LayerDifference, StoredWeight, WeightDifference, diff
     from corepress.coreml.conversion import convert
+    from corepress.coreml.decompression import decompress
     from corepress.coreml.evaluation import evaluate
     from corepress.coreml.inspection import InspectedWeight, Inspection, inspect
     from corepress.coreml.interpreter import Executable, run
@@ -42,6 +43,7 @@ __all__ = [
     "WeightDifference",
     "check",
     "convert",
+    "decompress",
     "diff",
     "evaluate",
     "inspect",
@@ -72,6 +74,7 @@ __getattr__ = lazy_names(
         "VerifiedWeight": "verification",
         "WeightDifference": "comparison",
         "convert": "conversion",
+        "decompress": "decompression",
         "diff": "comparison",
         "evaluate": "evaluation",
         "inspect": "inspection",

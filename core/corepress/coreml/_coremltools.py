@@ -43,12 +43,23 @@ with _without_banners(), _without_traces():
     from coremltools.converters.mil.frontend.milproto.load import load as load_milproto
     from coremltools.converters.mil.frontend.torch import ops as _torch_ops
     from coremltools.converters.mil.mil import Builder as mb  # noqa: N813
-    from coremltools.converters.mil.mil import Function, types
+    from coremltools.converters.mil.mil import Function, Program, types
     from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
     from coremltools.converters.mil.mil.passes import pass_pipeline as _pass_pipeline
     from coremltools.converters.mil.mil.scope import ScopeSource
 
-__all__ = ["Function", "ScopeSource", "ct", "load_milproto", "mb", "mil_convert", "op_types", "types", "undisturbed"]
+__all__ = [
+    "Function",
+    "Program",
+    "ScopeSource",
+    "ct",
+    "load_milproto",
+    "mb",
+    "mil_convert",
+    "op_types",
+    "types",
+    "undisturbed",
+]
 
 
 def op_types() -> frozenset[str]:

@@ -57,9 +57,7 @@ def verify_outputs(
         # The converter makes one output of those that are always equal.
         wanted = _without_repeated(wanted)
     if len(wanted) != len(found):
-        raise VerificationError(
-            f"the model returns {len(wanted)} tensors, the package {len(found)}: {listed(found)}"
-        )
+        raise VerificationError(f"the model returns {len(wanted)} tensors, the package {len(found)}: {listed(found)}")
     precision = "float16" if _is_half(program) else "float32"
     limit = _LIMITS[precision] if tolerance is None else tolerance
     return tuple(

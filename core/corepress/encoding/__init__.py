@@ -3,7 +3,15 @@
 from corepress.encoding.affine import Affine
 from corepress.encoding.base import WeightEncoding
 from corepress.encoding.bits import pack_bits, packed_nbytes, unpack_bits
-from corepress.encoding.composition import KIND_OF_PRODUCT, CompositionError, Slot, compose, compose_forms, slot_for
+from corepress.encoding.composition import (
+    KIND_OF_PRODUCT,
+    CompositionError,
+    Slot,
+    compose,
+    compose_forms,
+    part_shape,
+    slot_for,
+)
 from corepress.encoding.dense import Dense
 from corepress.encoding.forms import AffineForm, DenseForm, Form, OpaqueForm, PaletteForm, SparseForm
 from corepress.encoding.palettized import Palettized
@@ -30,6 +38,7 @@ __all__ = [
     "compose_forms",
     "pack_bits",
     "packed_nbytes",
+    "part_shape",
     "round_significand",
     "slot_for",
     "unpack_bits",

@@ -12,6 +12,7 @@ from corepress.encoding.base import WeightEncoding
 from corepress.encoding.dense import Dense
 from corepress.encoding.forms import AffineForm, DenseForm, Form, PaletteForm, SparseForm
 from corepress.encoding.palettized import Palettized
+from corepress.encoding.precision import round_significand
 from corepress.encoding.sparse import Sparse
 
 KIND_OF_PRODUCT = {"sparsity": "sparse", "palette": "palettized", "affine": "affine", "dense": "dense"}
@@ -61,6 +62,15 @@ def compose_forms(now: Form, produces: str, new: Form) -> Form:
     return _cell(now, produces).form(now, new)
 
 
+def part_shape(now: Form, produces: str) -> tuple[int, ...] | None:
+    """Return the shape of what a stage sees when its slot is only a part of the weight: the look-up table."""
+    if isinstance(now, SparseForm):
+        return part_shape(now.payload, produces)
+    if isinstance(now, PaletteForm) and produces == "affine" and now.grid:
+        return (*now.grid, 2**now.n_bits, now.cluster_dim)
+    return None
+
+
 @attrs.frozen
 class _Cell:
     slot: Callable[..., Slot]
@@ -101,7 +111,17 @@ def _kept_values(produces: str) -> Callable[[Sparse], Slot]:
 
 
 def _quantized_lut(now: Palettized) -> Slot:
-    return Slot(now.lut.decode(), None, lambda new: attrs.evolve(now, lut=new), whole=False)
+    def rebuild(new: WeightEncoding) -> WeightEncoding:
+        if now.scale is None or not isinstance(new, Affine) or new.scale.numel() > 1:
+            return attrs.evolve(now, lut=new)
+        # Under a scale a package rounds twice. A table in steps of a power of two is not rounded at all, and the rest
+        # of the step goes to the scale.
+        _, exponent = torch.frexp(new.scale)
+        step = torch.ldexp(torch.ones_like(new.scale), exponent)
+        scale = round_significand(now.scale * (new.scale / step).reshape(()))
+        return attrs.evolve(now, lut=attrs.evolve(new, scale=step), scale=scale)
+
+    return Slot(now.lut.decode(), None, rebuild, whole=False)
 
 
 def _clustered_integers(now: Affine) -> Slot:

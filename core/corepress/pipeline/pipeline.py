@@ -9,7 +9,7 @@ from typing import Any, Self, TextIO, TypeAlias
 from torch import nn
 
 from corepress.config import Document, Problem, raise_problems
-from corepress.errors import PlanError, PlanWarning, StateError
+from corepress.errors import ConfigError, PlanError, PlanWarning, StateError
 from corepress.pipeline import recipe, training
 from corepress.pipeline.blueprint import Blueprint
 from corepress.pipeline.planner import draw_up
@@ -275,7 +275,12 @@ class Pipeline:
         return self._training
 
     def _signed(self, target: Target) -> Any:
-        return target.result(provenance(self._stages, self.to_yaml(), target.made_by))
+        try:
+            recipe_text = self.to_yaml()
+        except ConfigError as reason:
+            # A configuration may hold what no file can, such as a function that is not importable.
+            recipe_text = f"# {reason}\n"
+        return target.result(provenance(self._stages, recipe_text, target.made_by))
 
 
 def _warn(left_out: Sequence[str]) -> None:

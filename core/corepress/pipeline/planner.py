@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import attrs
 import torch
 
 from corepress.algorithm import Simulator, Unsupported
@@ -15,6 +16,7 @@ from corepress.encoding import (
     PaletteForm,
     SparseForm,
     compose_forms,
+    part_shape,
 )
 from corepress.errors import ConfigError, ExportError, PlanError, WeightError
 from corepress.pipeline.activations import activation_rows, activation_tasks
@@ -43,7 +45,7 @@ def draw_up(
         WeightError: a planned weight holds NaN or infinite values.
     """
     weights = list(target.weights())
-    if not weights:
+    if not weights and not all(stage.on_activations for stage in stages):
         raise PlanError(
             "the model has no compressible weights: corepress knows Linear, convolutions, Embedding and "
             "MultiheadAttention; a plugin can add other modules with the hook register_module_kinds"
@@ -145,7 +147,7 @@ def _accept(
     """Add the stage to the draft, or note why not: as a problem, or as a skip where a wide rule reached the weight."""
     name = draft.weight.name
     try:
-        new = _predicted(stage, draft.weight, match.config)
+        new = _predicted(stage, draft, match.config)
     except Unsupported as reason:
         _refuse(stage, match, draft, str(reason), problems, strict)
         return False
@@ -168,11 +170,16 @@ def _accept(
     return True
 
 
-def _predicted(stage: BoundStage, weight: Weight, config: Any) -> Form | None:
-    if weight.obstacle is not None:
-        raise Unsupported(weight.obstacle)
+def _predicted(stage: BoundStage, draft: Draft, config: Any) -> Form | None:
+    if draft.weight.obstacle is not None:
+        raise Unsupported(draft.weight.obstacle)
     predict = getattr(stage.implementation, "predict", None)
-    return None if predict is None else predict(weight.facts, config)
+    if predict is None:
+        return None
+    part = part_shape(draft.form, stage.spec.produces)
+    facts = draft.weight.facts
+    found: Form | None = predict(facts if part is None else attrs.evolve(facts, shape=part, slot="part"), config)
+    return found
 
 
 def _typical_form(produces: str) -> Form:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from corepress.algorithm import Unsupported, WeightView, generator_for
 from corepress.calibration import collect
-from corepress.encoding import KIND_OF_PRODUCT, Slot, WeightEncoding, slot_for
+from corepress.encoding import KIND_OF_PRODUCT, CompositionError, Slot, WeightEncoding, slot_for
 from corepress.errors import CorepressError, PlanError, PluginError
 from corepress.pipeline.blueprint import Blueprint, StagePlan, Task
 from corepress.pipeline.measuring import measured, without_refused
@@ -150,7 +150,7 @@ class StageRun:
             now = run.encodings.get(name) or weight.encoding()
             try:
                 encoding = weight.write(self._encode(run, weight, now, task, statistics.get(name, {})))
-            except Unsupported as reason:
+            except (Unsupported, CompositionError) as reason:
                 return str(reason), time.perf_counter() - begin
             return encoding, time.perf_counter() - begin
 
@@ -184,7 +184,7 @@ class StageRun:
         self, run: Run, weight: Weight, now: WeightEncoding, task: Task, statistics: dict[str, Any]
     ) -> WeightEncoding:
         slot = slot_for(now, self.stage.spec.produces)
-        rng = generator_for(run.seed, str(self.stage.index), weight.name)
+        rng = generator_for(run.seed, self.stage.stream, weight.name)
         try:
             result = self.stage.implementation.encode(view_of(weight, slot), task.config, statistics, rng)
             _check_promise(self.stage, result)
@@ -212,10 +212,9 @@ def view_of(weight: Weight, slot: Slot) -> WeightView:
     """Return what an algorithm sees of a weight's slot."""
     return WeightView(
         **{field.name: getattr(weight.facts, field.name) for field in attrs.fields(type(weight.facts))}
-        | {"shape": tuple(slot.values.shape)},
+        | {"shape": tuple(slot.values.shape), "slot": "weight" if slot.whole else "part"},
         values=slot.values,
         mask=slot.mask,
-        slot="weight" if slot.whole else "part",
     )
 
 

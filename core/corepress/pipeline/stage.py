@@ -24,12 +24,16 @@ class Stage:
 
 @attrs.frozen(eq=False)
 class BoundStage:
-    """A stage whose algorithm was found and whose configuration is sound."""
+    """A stage whose algorithm was found and whose configuration is sound.
+
+    `repeat` counts the earlier stages of the same algorithm.
+    """
 
     index: int
     algorithm: str
     spec: AlgorithmSpec
     config: CompressionConfig[Any]
+    repeat: int = 0
 
     @cached_property
     def implementation(self) -> Any:
@@ -40,6 +44,11 @@ class BoundStage:
     def on_activations(self) -> bool:
         """Whether the stage quantizes activations instead of compressing weights."""
         return "activation" in self.spec.kind
+
+    @property
+    def stream(self) -> str:
+        """The name of the stage's random stream: the same whether other algorithms run before it, or in other runs."""
+        return f"{self.spec.name}:{self.repeat}"
 
     @property
     def label(self) -> str:
@@ -56,7 +65,9 @@ def bind(
     for index, stage in stages:
         found, wrong = _bind(index, stage, document)
         problems += wrong
-        bound += [found] if found else []
+        if found is not None:
+            repeat = sum(earlier.spec == found.spec for earlier in bound)
+            bound.append(attrs.evolve(found, repeat=repeat))
     return tuple(bound), problems
 
 

@@ -103,6 +103,6 @@ class Workbench:
             self.view(name, values, mask) if view is None else view,
             self.module_config,
             self.statistics.get(name, {}),
-            generator_for(0, "0", name),
+            generator_for(0, f"{self.spec.name}:0", name),
         )
         return encoding

@@ -5,27 +5,42 @@ from typing import TYPE_CHECKING
 from corepress.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from corepress_plugins.palettization.custom.config import CustomPalettizerConfig, ModuleCustomPalettizerConfig
     from corepress_plugins.palettization.kmeans.config import (
         ModulePostTrainingPalettizerConfig,
-        PalettizationGranularity,
         PostTrainingPalettizerConfig,
     )
     from corepress_plugins.palettization.kmeans.palettizer import PostTrainingPalettizer
+    from corepress_plugins.palettization.table_config import PalettizationGranularity
+    from corepress_plugins.palettization.uniform.config import ModuleUniformPalettizerConfig, UniformPalettizerConfig
+    from corepress_plugins.palettization.unique.config import ModuleUniquePalettizerConfig, UniquePalettizerConfig
 
 __all__ = [
+    "CustomPalettizerConfig",
+    "ModuleCustomPalettizerConfig",
     "ModulePostTrainingPalettizerConfig",
+    "ModuleUniformPalettizerConfig",
+    "ModuleUniquePalettizerConfig",
     "PalettizationGranularity",
     "PostTrainingPalettizer",
     "PostTrainingPalettizerConfig",
+    "UniformPalettizerConfig",
+    "UniquePalettizerConfig",
 ]
 
 # Listing plugins passes through this package and must not import torch.
 __getattr__ = lazy_names(
     __name__,
     {
+        "CustomPalettizerConfig": "custom.config",
+        "ModuleCustomPalettizerConfig": "custom.config",
         "ModulePostTrainingPalettizerConfig": "kmeans.config",
-        "PalettizationGranularity": "kmeans.config",
+        "ModuleUniformPalettizerConfig": "uniform.config",
+        "ModuleUniquePalettizerConfig": "unique.config",
+        "PalettizationGranularity": "table_config",
         "PostTrainingPalettizer": "kmeans.palettizer",
         "PostTrainingPalettizerConfig": "kmeans.config",
+        "UniformPalettizerConfig": "uniform.config",
+        "UniquePalettizerConfig": "unique.config",
     },
 )

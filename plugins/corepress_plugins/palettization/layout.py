@@ -3,6 +3,10 @@
 import attrs
 from torch import Tensor
 
+from corepress.algorithm import Unsupported, WeightFacts, WeightView
+from corepress.encoding import PaletteForm, Palettized, WeightEncoding
+from corepress_plugins.palettization.table_config import ModuleTableConfig
+
 
 @attrs.frozen
 class GroupLayout:
@@ -16,11 +20,27 @@ class GroupLayout:
     groups: int
     cluster_dim: int = 1
 
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """The number of groups along each axis of the weight."""
+        return tuple(self.groups if axis == self.axis else 1 for axis in range(len(self.shape)))
+
     def split(self, values: Tensor) -> Tensor:
         """Return the weight as (groups, vectors of a group, cluster_dim)."""
         vectors = self.shape[self.axis] // self.cluster_dim
         channels_first = values.movedim(self.axis, 0).reshape(vectors, self.cluster_dim, -1)
         return channels_first.movedim(1, -1).reshape(self.groups, -1, self.cluster_dim)
+
+    def kept(self, weight: WeightView) -> Tensor | None:
+        """Return which scalars of each group (groups, scalars of a group) a sparse weight keeps, None if it is dense.
+
+        Raises Unsupported for vectors of a sparse weight, which have no place for single zeros.
+        """
+        if weight.mask is None:
+            return None
+        if self.cluster_dim > 1:
+            raise Unsupported("a palette of vectors cannot hold single zeros; use cluster_dim 1")
+        return self.split(weight.mask)[..., 0]
 
     def indices(self, found: Tensor) -> Tensor:
         """Return indices of shape (groups, vectors of a group) in the shape of the weight."""
@@ -29,5 +49,40 @@ class GroupLayout:
 
     def lut(self, centroids: Tensor) -> Tensor:
         """Return centroids of shape (groups, entries, cluster_dim) as a table of two axes more than the weight."""
-        groups = [self.groups if axis == self.axis else 1 for axis in range(len(self.shape))]
-        return centroids.reshape(*groups, *centroids.shape[1:])
+        return centroids.reshape(*self.grid, *centroids.shape[1:])
+
+    def palettized(self, found: Tensor, lut: WeightEncoding, n_bits: int, scale: Tensor | None = None) -> Palettized:
+        """Return the encoding of indices of shape (groups, vectors of a group) into a table as `lut` gives it."""
+        vector_axis = self.axis if self.cluster_dim > 1 else None
+        return Palettized(self.indices(found), lut, n_bits, vector_axis, scale)
+
+    def form(self, n_bits: int) -> PaletteForm:
+        """Return the form of a palette of floats."""
+        return PaletteForm(n_bits, groups=self.groups, cluster_dim=self.cluster_dim, grid=self.grid)
+
+
+def layout_of(weight: WeightFacts, config: ModuleTableConfig) -> GroupLayout:
+    """Return how the weight is cut into groups and vectors.
+
+    Raises Unsupported for weights without elements or channels, and for what groups or vectors do not divide.
+    """
+    if not weight.count:
+        raise Unsupported("it has no elements")
+    if len(weight.shape) < 2:
+        raise Unsupported(f"a {len(weight.shape)}-D parameter has no channels to palettize")
+    axis = _axis_of(weight, config)
+    channels = weight.shape[axis]
+    group_size = config.group_size or channels
+    for what, size in (("group_size", group_size), ("cluster_dim", config.vector_length)):
+        if channels % size:
+            raise Unsupported(f"{what} {size} does not divide its {channels} channels on axis {axis}")
+    return GroupLayout(weight.shape, axis, channels // group_size, config.vector_length)
+
+
+def _axis_of(weight: WeightFacts, config: ModuleTableConfig) -> int:
+    if config.tensor_axis is None:
+        return weight.output_axis if config.channel_axis == 0 else weight.input_axis
+    rank = len(weight.shape)
+    if not -rank <= config.tensor_axis < rank:
+        raise Unsupported(f"tensor_axis {config.tensor_axis} is none of its {rank} axes; give {-rank} to {rank - 1}")
+    return config.tensor_axis % rank

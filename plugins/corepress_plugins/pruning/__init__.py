@@ -8,13 +8,16 @@ if TYPE_CHECKING:
     from corepress_plugins.pruning.magnitude.config import MagnitudePrunerConfig, ModuleMagnitudePrunerConfig
     from corepress_plugins.pruning.magnitude.pruner import MagnitudePruner
     from corepress_plugins.pruning.magnitude.schedule import ConstantSparsityScheduler, PolynomialDecayScheduler
+    from corepress_plugins.pruning.threshold.config import ModuleThresholdPrunerConfig, ThresholdPrunerConfig
 
 __all__ = [
     "ConstantSparsityScheduler",
     "MagnitudePruner",
     "MagnitudePrunerConfig",
     "ModuleMagnitudePrunerConfig",
+    "ModuleThresholdPrunerConfig",
     "PolynomialDecayScheduler",
+    "ThresholdPrunerConfig",
 ]
 
 # Listing plugins passes through this package and must not import torch.
@@ -25,6 +28,8 @@ __getattr__ = lazy_names(
         "MagnitudePruner": "magnitude.pruner",
         "MagnitudePrunerConfig": "magnitude.config",
         "ModuleMagnitudePrunerConfig": "magnitude.config",
+        "ModuleThresholdPrunerConfig": "threshold.config",
         "PolynomialDecayScheduler": "magnitude.schedule",
+        "ThresholdPrunerConfig": "threshold.config",
     },
 )

@@ -1,7 +1,12 @@
 import pytest
-import torch
 
-from corepress.algorithm import ActivationAlgorithm, Simulator, TrainingAlgorithm, WeightAlgorithm
+from corepress.algorithm import (
+    ActivationAlgorithm,
+    ActivationQuantization,
+    Simulator,
+    TrainingAlgorithm,
+    WeightAlgorithm,
+)
 from corepress.encoding import Dense
 
 
@@ -16,11 +21,11 @@ class Simulating:
 
 
 class Observing:
-    def observe(self, config):
-        return torch.nn.Identity()
+    def observer(self, config):
+        raise NotImplementedError
 
-    def simulate_activation(self, observer, config):
-        return torch.nn.Identity()
+    def quantization(self, observer, config):
+        return ActivationQuantization(scale=1.0)
 
 
 @pytest.mark.parametrize(

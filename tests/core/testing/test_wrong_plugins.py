@@ -183,5 +183,5 @@ def test_a_configuration_that_imports_torch_fails_one_check(contract_of, failing
 def test_a_missing_method_is_named(contract_of, failing_checks):
     found = failing_checks(contract_of(kind="activation"))
     assert found["test_its_implementation_has_the_methods_of_its_kinds"].startswith(
-        "tests.core.testing.rounding.algorithm:Rounding declares the kind 'activation'; give it a method 'observe'"
+        "tests.core.testing.rounding.algorithm:Rounding declares the kind 'activation'; give it a method 'observer'"
     )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from corepress.config.suggestions import did_you_mean, listed
+from corepress.coreml._coremltools import Program, ct, types
 from corepress.coreml.interpreter import ops as _ops  # noqa: F401 (registers the handlers)
 from corepress.coreml.interpreter.inputs import Input, checked, inputs_of, states_of
 from corepress.coreml.interpreter.ops.state import State
@@ -27,11 +28,12 @@ class Executable:
     with many inputs, from several threads.
 
     Args:
-        mlmodel: an MLModel, or the path of an `.mlpackage`.
+        mlmodel: an MLModel, the path of an `.mlpackage`, or a MIL program in memory; of the lengths that an
+            axis may have, a program alone knows only whether there are several.
         precision: `model` rounds what the program computes in half precision after every operation; `float32` rounds
             only what is stored so.
-        outputs: the names of the values to return, outputs or intermediate ones; by default the program's outputs. What
-            they do not depend on is not computed.
+        outputs: the names of the values to return: inputs, outputs or intermediate ones; by default the program's
+            outputs. What they do not depend on is not computed.
         intermediates: return every value that the program computes, those of nested blocks as they were last, None
             where no block computed them.
 
@@ -49,13 +51,12 @@ class Executable:
     ) -> None:
         if precision not in PRECISIONS:
             raise ExportError(f"precision must be one of {listed(PRECISIONS)}, not {precision!r}")
-        package = open_model(mlmodel)
-        program = load_program(package)
+        program, description = _opened(mlmodel)
         function = _main(program)
         wanted = _wanted(program, outputs, intermediates)
         self._half = precision == "model"
         prepared = Preparation(function, wanted.values(), rounded=self._half)
-        self.inputs: tuple[Input, ...] = inputs_of(function, package.get_spec().description)
+        self.inputs: tuple[Input, ...] = inputs_of(function, description)
         self.states: tuple[Input, ...] = states_of(function)
         self._block = prepared.block
         self._results = {name: (prepared.slot(var), type_name(var)) for name, var in wanted.items()}
@@ -104,6 +105,14 @@ def run(
     return Executable(mlmodel, precision=precision, outputs=outputs, intermediates=intermediates).run(inputs)
 
 
+def _opened(model: Any) -> tuple[Any, Any]:
+    """Return the MIL program of a model and the description of its interface, which a program alone lacks."""
+    if isinstance(model, Program):
+        return model, ct.proto.Model_pb2.ModelDescription()
+    package = open_model(model)
+    return load_program(package), package.get_spec().description
+
+
 def _main(program: Any) -> Any:
     if list(program.functions) != ["main"]:
         raise ExportError(
@@ -122,6 +131,7 @@ def _wanted(program: Any, outputs: Iterable[str] | None, intermediates: bool) ->
     known = {var.name: var for block in blocks(program) for var in _computed(block)} | declared
     if intermediates:
         return known
+    known |= {name: var for name, var in _main(program).inputs.items() if not types.is_state(var.sym_type)}
     for name in outputs or ():
         if name not in known:
             raise ExportError(f"the program computes no value {name!r}{did_you_mean(name, known)}")

@@ -14,7 +14,7 @@ from corepress.errors import ConfigError
 from corepress.plugin import registry
 from corepress.testing.subject import ContractSubject
 
-_METHODS = {"weight": "encode", "training": "simulate", "activation": "observe"}
+_METHODS = {"weight": "encode", "training": "simulate", "activation": "observer"}
 _HEAVY = ("torch", "coremltools")
 _IMPORTED = "import importlib, sys; [importlib.import_module(m) for m in sys.argv[1:]]; print(*sys.modules)"
 

@@ -7,12 +7,13 @@ import attrs
 import torch
 from torch import Tensor
 
-from corepress.algorithm import Unsupported, WeightAlgorithm, WeightFacts, WeightView
+from corepress.algorithm import WeightAlgorithm, WeightFacts, WeightView
 from corepress.encoding import (
     Affine,
     AffineForm,
     Dense,
     DenseForm,
+    Form,
     PaletteForm,
     Palettized,
     WeightEncoding,
@@ -20,7 +21,7 @@ from corepress.encoding import (
 )
 from corepress_plugins.palettization.clustering import Clustering, assign, cluster_scalars, cluster_vectors
 from corepress_plugins.palettization.kmeans.config import ModulePostTrainingPalettizerConfig
-from corepress_plugins.palettization.layout import GroupLayout
+from corepress_plugins.palettization.layout import GroupLayout, layout_of
 from corepress_plugins.palettization.lut import integer_lut, integer_lut_under_scale
 
 
@@ -29,19 +30,12 @@ class KMeansPalettization(WeightAlgorithm):
 
     def predict(self, weight: WeightFacts, config: ModulePostTrainingPalettizerConfig) -> PaletteForm:
         """Return the palette's form; empty weights and shapes that groups or vectors do not divide are unsupported."""
-        if not weight.count:
-            raise Unsupported("it has no elements")
         layout = layout_of(weight, config)
-        integer = config.lut_dtype is not None
-        return PaletteForm(
-            n_bits=config.n_bits,
-            groups=layout.groups,
-            cluster_dim=layout.cluster_dim,
-            scales=weight.output_channels if config.enable_per_channel_scale else 0,
-            lut=AffineForm(8, config.lut_dtype == "int8", layout.groups, config.lut_dtype == "uint8")
-            if integer
-            else DenseForm(),
-        )
+        lut: Form = DenseForm()
+        if config.lut_dtype is not None:
+            lut = AffineForm(8, config.lut_dtype.signed, layout.groups, zero_points=not config.lut_dtype.signed)
+        scales = weight.output_channels if config.enable_per_channel_scale else 0
+        return attrs.evolve(layout.form(config.n_bits), lut=lut, scales=scales)
 
     def encode(
         self,
@@ -54,7 +48,7 @@ class KMeansPalettization(WeightAlgorithm):
         layout = layout_of(weight, config)
         scale = channel_scale(weight) if config.enable_per_channel_scale else None
         values = layout.split(_unscaled(weight, scale))
-        keep = None if weight.mask is None else layout.split(weight.mask)[..., 0]
+        keep = layout.kept(weight)
         if layout.cluster_dim > 1:
             found = cluster_vectors(values, 2**config.n_bits, generator=rng)
         else:
@@ -69,21 +63,7 @@ class KMeansPalettization(WeightAlgorithm):
                 values = layout.split(_unscaled(weight, scale))
                 indices = assign(values[..., 0], lut.decode().reshape(layout.groups, -1))
                 indices = indices if keep is None else indices * keep
-        vector_axis = layout.axis if layout.cluster_dim > 1 else None
-        return Palettized(layout.indices(indices), lut, config.n_bits, vector_axis, scale)
-
-
-def layout_of(weight: WeightFacts, config: ModulePostTrainingPalettizerConfig) -> GroupLayout:
-    """Return how the weight is cut into groups and vectors."""
-    if len(weight.shape) < 2:
-        raise Unsupported(f"a {len(weight.shape)}-D parameter has no channels to palettize")
-    axis = weight.output_axis if config.channel_axis == 0 else weight.input_axis
-    channels = weight.shape[axis]
-    group_size = config.group_size or channels
-    for what, size in (("group_size", group_size), ("cluster_dim", config.vector_length)):
-        if channels % size:
-            raise Unsupported(f"{what} {size} does not divide its {channels} channels on axis {axis}")
-    return GroupLayout(weight.shape, axis, channels // group_size, config.vector_length)
+        return layout.palettized(indices, lut, config.n_bits, scale)
 
 
 def channel_scale(weight: WeightView) -> Tensor:

@@ -37,6 +37,7 @@ def mask_at(
         level,
         granularity=config.granularity,
         block_size=config.block_size,
+        block_dim=config.block_dim,
         output_axis=facts.output_axis,
         input_axis=facts.input_axis,
         keep=keep,
@@ -54,7 +55,7 @@ class MagnitudePruning(WeightAlgorithm, TrainingAlgorithm):
         """Return a sparse form with as many zeros as the masks will have; empty weights are unsupported."""
         if not weight.count:
             raise Unsupported("it has no elements")
-        structured = config.n_m_ratio is not None or config.granularity != "per_scalar"
+        structured = config.n_m_ratio is not None or config.granularity != "per_scalar" or config.block_dim == 1
         if structured and len(weight.shape) < 2:
             raise Unsupported(f"a {len(weight.shape)}-D parameter has no channels to prune; use granularity per_scalar")
         return SparseForm(predicted_sparsity(weight, config))

@@ -20,7 +20,7 @@ class ModuleMagnitudePrunerConfig(ModuleConfig):
     """Say how the weights of a module are pruned by their magnitude.
 
     Unstructured by default; `granularity` prunes whole kernels or output channels, `block_size` blocks of consecutive
-    output channels, and `n_m_ratio` n out of every m weights along `dim`.
+    channels along `block_dim`, and `n_m_ratio` n out of every m weights along `dim`.
     """
 
     scheduler: PolynomialDecayScheduler | ConstantSparsityScheduler = option(
@@ -38,7 +38,10 @@ class ModuleMagnitudePrunerConfig(ModuleConfig):
     block_size: int = option(
         default=1,
         ge=1,
-        doc="Number of consecutive output channels whose weights at one position stand or fall together.",
+        doc="Number of consecutive channels whose weights at one position stand or fall together.",
+    )
+    block_dim: int = option(
+        default=0, one_of=(0, 1), doc="Axis of the blocks: 0 = output channels, 1 = input channels."
     )
     n_m_ratio: tuple[int, int] | None = option(
         default=None, doc="(n, m): the n weights of smallest magnitude out of every m become zero; 0 <= n < m."
@@ -79,7 +82,11 @@ class ModuleMagnitudePrunerConfig(ModuleConfig):
         return schema | {"anyOf": [inside, polynomial, constant]}
 
     def problems(self) -> Iterable[Problem]:
-        """Refuse ratios that no group can have, and options that an n:m ratio leaves no room for."""
+        """Refuse ratios that no group can have, and options that leave no room for each other."""
+        if self.block_dim == 1 and self.block_size == 1:
+            yield Problem("block_dim", "1 needs a block_size of more than one channel")
+        if self.block_dim == 1 and self.granularity == "per_channel":
+            yield Problem("block_dim", "1 cuts output channels apart, which fall as one with granularity per_channel")
         if self.n_m_ratio is None:
             return
         zeros, group = self.n_m_ratio

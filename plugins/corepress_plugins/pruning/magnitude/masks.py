@@ -29,6 +29,7 @@ def magnitude_mask(
     *,
     granularity: Granularity = "per_scalar",
     block_size: int = 1,
+    block_dim: int = 0,
     output_axis: int = 0,
     input_axis: int = 1,
     keep: torch.Tensor | None = None,
@@ -37,8 +38,9 @@ def magnitude_mask(
 
     Scalars, kernels (all axes but output and input) or output channels are ranked by their L2 norm; the number of them
     that falls is floor(count * sparsity), exactly. A kernel of one element is a scalar. With `block_size` > 1 that many
-    consecutive output channels stand or fall together, separately for every scalar or kernel; a shorter last block is
-    ranked by what it has, and as many blocks fall as fit into floor(count * sparsity) single elements.
+    consecutive output channels (`block_dim` 0) or input channels (1) stand or fall together, separately for every
+    scalar or kernel; a shorter last block is ranked by what it has, and as many blocks fall as fit into
+    floor(count * sparsity) single elements. Among equal blocks of input channels those of the earlier inputs are kept.
     """
     values, kept = _values(weight), _kept(keep)
     if granularity == "per_scalar" and block_size == 1:
@@ -49,7 +51,8 @@ def magnitude_mask(
             keep_largest(scores.ravel(), zeros_among(scores.size, sparsity)).reshape(scores.shape), kept, weight
         )
 
-    axes = (output_axis, input_axis)[: values.ndim]
+    # The axis along which blocks run comes first.
+    axes = ((output_axis, input_axis) if block_dim == 0 else (input_axis, output_axis))[: values.ndim]
     layout = np.moveaxis(values, axes, range(len(axes))).shape
     energies = _energies(_channels_first(values if kept is None else values * kept, axes), granularity)
     scores = _sum_blocks(energies, block_size)
@@ -117,7 +120,7 @@ def _to_torch(mask: Mask, kept: Mask | None, weight: torch.Tensor) -> torch.Tens
 
 
 def _channels_first(values: Scores, axes: tuple[int, ...]) -> Scores:
-    """Arrange as (outputs, inputs, elements of a kernel)."""
+    """Arrange as (channels of the first axis, channels of the second one, elements of a kernel)."""
     moved = np.moveaxis(values, axes, range(len(axes)))
     inputs = moved.shape[1] if moved.ndim > 1 else 1
     return moved.reshape(len(moved), inputs, -1)

@@ -16,8 +16,9 @@ def predicted_sparsity(weight: WeightFacts, config: ModuleMagnitudePrunerConfig)
     units = _units(weight, config.granularity)
     zeros = zeros_among(units, config.final_sparsity)
     if config.block_size > 1:
-        block = min(config.block_size, weight.output_channels)
-        zeros -= zeros % block if weight.output_channels % block == 0 else 0
+        channels = weight.shape[weight.output_axis if config.block_dim == 0 else weight.input_axis]
+        block = min(config.block_size, channels)
+        zeros -= zeros % block if channels % block == 0 else 0
     return zeros / max(units, 1)
 
 

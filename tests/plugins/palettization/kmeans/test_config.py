@@ -13,11 +13,13 @@ from corepress_plugins.palettization import (
 
 def test_defaults_are_those_of_the_reference():
     assert ModulePostTrainingPalettizerConfig().as_dict() == {
+        "weight_threshold": None,
         "n_bits": 4,
         "lut_dtype": None,
         "granularity": "per_tensor",
         "group_size": None,
         "channel_axis": 0,
+        "tensor_axis": None,
         "cluster_dim": None,
         "enable_per_channel_scale": False,
         "enable_fast_kmeans_mode": True,

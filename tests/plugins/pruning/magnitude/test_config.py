@@ -15,11 +15,13 @@ def load(yaml):
 
 def test_half_of_the_weights_fall_at_the_first_step_by_default():
     assert ModuleMagnitudePrunerConfig().as_dict() == {
+        "weight_threshold": None,
         "scheduler": {"begin_step": 0},
         "initial_sparsity": 0.0,
         "target_sparsity": 0.5,
         "granularity": "per_scalar",
         "block_size": 1,
+        "block_dim": 0,
         "n_m_ratio": None,
         "dim": 1,
         "param_name": "weight",
@@ -110,6 +112,22 @@ def test_a_ratio_leaves_no_room_for_other_structure(option, value, neutral):
     assert str(error.value) == (
         f"ModuleMagnitudePrunerConfig: {option}: {value!r} cannot be combined with n_m_ratio; leave it at {neutral!r}"
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({}, "1 needs a block_size of more than one channel"),
+        (
+            {"block_size": 2, "granularity": "per_channel"},
+            "1 cuts output channels apart, which fall as one with granularity per_channel",
+        ),
+    ],
+)
+def test_blocks_of_input_channels_need_blocks_and_smaller_units(options, text):
+    with pytest.raises(ConfigError) as error:
+        ModuleMagnitudePrunerConfig(block_dim=1, **options)
+    assert str(error.value) == f"ModuleMagnitudePrunerConfig: block_dim: {text}"
 
 
 def test_a_ratio_decides_the_final_sparsity():

@@ -38,6 +38,43 @@ def test_blocks_of_consecutive_output_channels_fall_together():
     assert (weight * mask).tolist() == [[0, 3], [0, -7], [0, 0], [-9, 0]]
 
 
+def test_blocks_of_output_channels_fall_by_their_norm():
+    weight = torch.tensor([[1, 3, 4], [-6, -7, 2], [0, 3, 4], [-9, 2, -1]], dtype=torch.float32)
+    mask = magnitude_mask(weight, 0.5, block_size=2)
+    assert (weight * mask).tolist() == [[1, 3, 0], [-6, -7, 0], [0, 0, 0], [-9, 0, 0]]
+
+
+def test_blocks_of_input_channels_fall_by_their_norm_a_shorter_last_one_by_what_it_has():
+    weight = torch.tensor([[1, 3, 4, 18, 1], [-6, -7, 2, 2, 9], [0, 3, 4, 8, 9]], dtype=torch.float32)
+    nine_of_fifteen = weight * magnitude_mask(weight, 0.6, block_size=2, block_dim=1)
+    assert nine_of_fifteen.tolist() == [[0, 0, 4, 18, 0], [-6, -7, 0, 0, 9], [0, 0, 0, 0, 9]]
+    # Half of fifteen is seven: the block of 4 and 8, which would make it nine, stays.
+    seven_of_fifteen = weight * magnitude_mask(weight, 0.5, block_size=2, block_dim=1)
+    assert seven_of_fifteen.tolist() == [[0, 0, 4, 18, 0], [-6, -7, 0, 0, 9], [0, 0, 4, 8, 9]]
+
+
+@pytest.mark.parametrize("granularity", ["per_scalar", "per_kernel"])
+@pytest.mark.parametrize("block_size", [2, 3])
+def test_blocks_of_input_channels_are_those_of_output_channels_of_the_transpose(granularity, block_size):
+    weight = random_weight((7, 4, 2, 3))
+    mask = magnitude_mask(weight, 0.4, granularity=granularity, block_size=block_size, block_dim=1)
+    transposed = magnitude_mask(weight.transpose(0, 1), 0.4, granularity=granularity, block_size=block_size)
+    assert torch.equal(mask, transposed.transpose(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "zeros"), [(0.0, 0), (0.1, 1), (0.25, 2), (0.35, 3), (0.5, 5), (0.55, 5), (0.95, 9), (1.0, 10)]
+)
+def test_of_ten_values_the_floor_falls(sparsity, zeros):
+    assert int((~magnitude_mask(torch.arange(1.0, 11.0), sparsity)).sum()) == zeros
+
+
+def test_ties_do_not_overshoot():
+    weight = torch.tensor([1.0, 1, 1, 1, 2, 3, 4, 5])
+    assert magnitude_mask(weight, 0.1).all()
+    assert magnitude_mask(weight, 0.25).tolist() == [True, True, False, False, True, True, True, True]
+
+
 def test_kernels_fall_by_their_norm():
     weight = torch.tensor([[[[2, -1]], [[-3, 2]]], [[[5, -2]], [[-1, -3]]]], dtype=torch.float32)
     mask = magnitude_mask(weight, 0.5, granularity="per_kernel")

@@ -19,6 +19,24 @@ def test_the_smallest_of_each_pair_of_inputs_falls():
     assert pruned.tolist() == [[0, 4, 7, 0], [0, 8, 0, -8], [0, -3, -4, 0], [5, 0, -3, 0]]
 
 
+def test_the_smallest_of_each_pair_of_outputs_falls():
+    weight = torch.tensor([[3, 4, 7, 6], [1, 8, -3, -8], [-2, -3, -4, 0], [5, 4, -3, -2]], dtype=torch.float32)
+    pruned = weight * n_m_mask(weight, 1, 2, axis=0)
+    assert pruned.tolist() == [[3, 0, 7, 0], [0, 8, 0, -8], [0, 0, -4, 0], [5, 4, 0, -2]]
+
+
+def test_each_row_loses_the_smaller_of_its_pairs():
+    weight = torch.tensor([[1, 3, 4, -3], [-6, -7, 2, 4], [0, 3, 4, 1], [-9, 2, -1, 8]], dtype=torch.float32)
+    pruned = weight * n_m_mask(weight, 1, 2, axis=1)
+    assert pruned.tolist() == [[0, 3, 4, 0], [0, -7, 0, 4], [0, 3, 4, 0], [-9, 0, 0, 8]]
+
+
+def test_a_last_group_of_one_output_counts_two_zeros_that_are_not_there():
+    mask = n_m_mask(random_weight(7, 6), 2, 3, axis=0)
+    assert mask[:6].reshape(2, 3, 6).sum(1).tolist() == [[1] * 6, [1] * 6]
+    assert mask[6].all()
+
+
 @pytest.mark.parametrize("kernel", [(), (1, 1)])
 def test_two_of_four_inputs_fall(kernel):
     mask = n_m_mask(torch.tensor(ROWS, dtype=torch.float32).reshape(2, 8, *kernel), 2, 4, axis=1)

@@ -177,3 +177,26 @@ def test_a_weight_without_elements_is_skipped_with_its_reason():
     pruner.compress()
     assert pruner.report()["0.weight"].reason == "magnitude: it has no elements"
     assert pruner.report()["1.weight"].status == "compressed"
+
+
+@pytest.mark.parametrize(
+    ("module", "axis"), [(nn.Linear(8, 6), 1), (nn.Conv2d(8, 6, 3), 1), (nn.ConvTranspose2d(8, 6, 3), 0)]
+)
+@pytest.mark.parametrize("block_size", [2, 3])
+def test_blocks_of_input_channels_stand_or_fall_together(module, axis, block_size):
+    pruner = pruner_of(module, target_sparsity=0.5, block_size=block_size, block_dim=1)
+    kept = (pruner.compress()["layer"].weight != 0).transpose(0, axis)
+    whole = kept[: 8 // block_size * block_size].reshape(8 // block_size, block_size, -1)
+    assert torch.equal(whole.any(1), whole.all(1))
+    row = pruner.report()["layer.weight"]
+    assert row.sparsity == pytest.approx(0.5, abs=block_size / kept.numel())
+    planned = pruner.pipeline.plan(nn.ModuleDict({"layer": module}))["layer.weight"]
+    assert planned.sparsity == pytest.approx(row.sparsity, abs=block_size / kept.numel())
+
+
+def test_a_bias_has_no_blocks_of_input_channels():
+    pruner = pruner_of(nn.Linear(8, 6), param_name="bias", block_size=2, block_dim=1)
+    pruner.compress()
+    assert pruner.report()["layer.bias"].reason == (
+        "magnitude: a 1-D parameter has no channels to prune; use granularity per_scalar"
+    )

@@ -1,0 +1,140 @@
+"""What `palettize_weights` can be asked for."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from corepress.config import Problem, configuration, option
+from corepress.errors import ConfigError
+from corepress_plugins.coreml.op_config import CompressionGranularity, OpCompressorConfig
+from corepress_plugins.palettization.custom.functions import imported, reference_to
+
+_BITS = (1, 2, 3, 4, 6, 8)
+_NEED_BITS = ("kmeans", "uniform")
+
+
+@configuration
+class OpPalettizerConfig(OpCompressorConfig):
+    """Say how the weights of an operation are palettized; `n_bits` is another name of `nbits`."""
+
+    mode: str = option(
+        default="kmeans",
+        one_of=("kmeans", "uniform", "unique", "custom"),
+        doc="How tables are made: by clustering, equally spaced, without loss, or by lut_function; in any case.",
+    )
+    nbits: int | None = option(
+        default=None, one_of=_BITS, doc="Bits of an index, for kmeans and uniform: a table has 2 ** nbits entries."
+    )
+    lut_function: Any = option(
+        default=None,
+        doc="For custom: f(values of a group, channel axis first) -> (lut, indices), "
+        'or "package.module:function"; one that can be imported is held by that reference.',
+    )
+    granularity: CompressionGranularity = option(
+        default=CompressionGranularity.PER_TENSOR,
+        one_of=(CompressionGranularity.PER_TENSOR, CompressionGranularity.PER_GROUPED_CHANNEL),
+        doc="One table for the tensor, or one for each group of channels.",
+    )
+    group_size: int = option(
+        default=32, ge=0, doc="Channels that share a table, for per_grouped_channel; 0 = all of them."
+    )
+    channel_axis: int | None = option(
+        default=None, doc="Axis of groups and vectors; None = that of the output channels."
+    )
+    cluster_dim: int = option(default=1, ge=1, doc="Length of the vectors that are entries of a table; 1 = scalars.")
+    enable_per_channel_scale: bool = option(
+        default=False, doc="For kmeans: divide every output channel by its largest magnitude before clustering."
+    )
+    num_kmeans_workers: int = option(
+        default=1, ge=1, doc="Weights that are clustered at a time; 1 = one for each core. Results do not depend on it."
+    )
+
+    @property
+    def n_bits(self) -> int | None:
+        """The same as `nbits`."""
+        return self.nbits
+
+    @property
+    def algorithm(self) -> str:
+        """The mode: each one is an algorithm."""
+        return self.mode
+
+    @property
+    def groups_channels(self) -> bool:
+        """Whether groups of channels have tables of their own."""
+        return self.granularity is CompressionGranularity.PER_GROUPED_CHANNEL and self.group_size > 0
+
+    @classmethod
+    def shorthand(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Read `n_bits` as `nbits`, and a function that can be imported as the reference to it."""
+        data = dict(super().shorthand(data))
+        if "n_bits" in data:
+            n_bits = data.pop("n_bits")
+            if "nbits" in data and data["nbits"] != n_bits:
+                raise ConfigError(f"nbits {data['nbits']!r} and n_bits {n_bits!r} are one option; give one of them")
+            data["nbits"] = n_bits
+        reference = reference_to(data.get("lut_function"))
+        return data if reference is None else {**data, "lut_function": reference}
+
+    def problems(self) -> Iterable[Problem]:
+        """Refuse options that the mode cannot use, and vectors that groups or scales would tear."""
+        if self.mode in _NEED_BITS and self.nbits is None:
+            yield Problem("nbits", f"mode {self.mode!r} needs a number of bits: one of {', '.join(map(str, _BITS))}")
+        if self.mode not in _NEED_BITS and self.nbits is not None:
+            yield Problem("nbits", f"mode {self.mode!r} finds the number of bits itself; leave out {self.nbits}")
+        yield from self._function_problems()
+        if self.enable_per_channel_scale and self.mode != "kmeans":
+            yield Problem("enable_per_channel_scale", f"needs mode 'kmeans'; it is {self.mode!r}")
+        if self.cluster_dim == 1:
+            return
+        if self.mode == "uniform":
+            yield Problem("cluster_dim", f"{self.cluster_dim}: vectors cannot be equally spaced; use mode 'kmeans'")
+        if self.enable_per_channel_scale:
+            yield Problem("cluster_dim", f"{self.cluster_dim} cannot be combined with enable_per_channel_scale")
+        if self.groups_channels and self.group_size % self.cluster_dim:
+            yield Problem(
+                "cluster_dim", f"{self.cluster_dim} does not divide group_size {self.group_size}; vectors fill groups"
+            )
+
+    def _function_problems(self) -> Iterable[Problem]:
+        if self.mode != "custom":
+            if self.lut_function is not None:
+                yield Problem("lut_function", f"needs mode 'custom'; it is {self.mode!r}")
+        elif self.lut_function is None:
+            yield Problem("lut_function", "mode 'custom' needs a function f(values) -> (lut, indices)")
+        elif isinstance(self.lut_function, str):
+            try:
+                imported(self.lut_function)
+            except ConfigError as error:
+                yield Problem("lut_function", str(error))
+        elif not callable(self.lut_function):
+            yield Problem("lut_function", f"must be a function or 'package.module:function', got {self.lut_function!r}")
+
+    def module_options(self, *, portable: bool) -> dict[str, Any]:
+        """Return the options of the algorithm's own configuration; `portable` chooses no 3-bit indices."""
+        options: dict[str, Any] = {
+            "weight_threshold": self.size_threshold,
+            "granularity": "per_grouped_channel" if self.groups_channels else "per_tensor",
+            "group_size": self.group_size if self.groups_channels else None,
+            "tensor_axis": self.channel_axis,
+        }
+        if self.mode in _NEED_BITS:
+            options["n_bits"] = self.nbits
+        else:
+            options["portable"] = portable
+        if self.mode != "uniform":
+            options["cluster_dim"] = self.cluster_dim
+        if self.mode == "kmeans":
+            options["enable_per_channel_scale"] = self.enable_per_channel_scale
+        if self.mode == "custom":
+            options["lut_function"] = self.lut_function
+        return options
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return every option as plain values; ConfigError for a function that cannot be imported."""
+        if self.lut_function is not None and not isinstance(self.lut_function, str):
+            name = getattr(self.lut_function, "__qualname__", None) or repr(self.lut_function)
+            raise ConfigError(
+                f"lut_function {name} cannot be written down, because it cannot be imported; "
+                "define it at the top level of a module"
+            )
+        return super().as_dict()

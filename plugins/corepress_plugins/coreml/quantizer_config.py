@@ -1,0 +1,94 @@
+"""What `linear_quantize_weights` and `linear_quantize_activations` can be asked for."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from corepress.config import DType, Problem, configuration, option
+from corepress_plugins.coreml.op_config import CompressionGranularity, OpCompressorConfig
+
+_ACTIVATION_BITS = 8
+_SCHEMES = {"linear_symmetric": "symmetric", "linear": "affine"}
+
+
+@configuration
+class OpLinearQuantizerConfig(OpCompressorConfig):
+    """Say how the weights, or with 8 bits the activations, of an operation are quantized."""
+
+    mode: str = option(
+        default="linear_symmetric",
+        one_of=tuple(_SCHEMES),
+        doc="Range around zero, or with a zero point from the smallest to the largest value; in any case.",
+    )
+    dtype: DType = option(
+        default=DType.INT8,
+        one_of=(DType.INT8, DType.UINT8, DType.INT4, DType.UINT4),
+        doc="Type of the integers, as a string or as a type of numpy, torch or MIL.",
+    )
+    granularity: CompressionGranularity = option(
+        default=CompressionGranularity.PER_CHANNEL,
+        one_of=(
+            CompressionGranularity.PER_TENSOR,
+            CompressionGranularity.PER_CHANNEL,
+            CompressionGranularity.PER_BLOCK,
+        ),
+        doc="One scale for the tensor, for each output channel, or for each block; activations have one per tensor.",
+    )
+    block_size: int | tuple[int, ...] = option(
+        default=32,
+        ge=0,
+        doc="For per_block: length of blocks along the input channels, or one for each axis; 0 = the whole axis.",
+    )
+
+    def problems(self) -> Iterable[Problem]:
+        """Refuse blocks without a length."""
+        if self.block_size == ():
+            yield Problem("block_size", "must have one length for each axis of the weights, got an empty list")
+
+    @property
+    def algorithm(self) -> str:
+        """The name of the algorithm that quantizes weights."""
+        return "ptq"
+
+    @property
+    def scheme(self) -> str:
+        """The mode as algorithms call it."""
+        return _SCHEMES[self.mode]
+
+    @classmethod
+    def shorthand(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Read integer types of MIL, whose classes all have the name "int"."""
+        data = super().shorthand(data)
+        dtype = data.get("dtype")
+        if isinstance(dtype, type) and hasattr(dtype, "get_bitwidth") and hasattr(dtype, "is_unsigned"):
+            return {**data, "dtype": f"{'u' if dtype.is_unsigned() else ''}int{dtype.get_bitwidth()}"}
+        return data
+
+    def module_options(self, *, portable: bool) -> dict[str, Any]:  # noqa: ARG002
+        """Return the options of the algorithm's own configuration."""
+        options: dict[str, Any] = {
+            "weight_threshold": self.size_threshold,
+            "weight_dtype": self.dtype,
+            "granularity": self.granularity.value,
+            "quantization_scheme": self.scheme,
+        }
+        if self.granularity is CompressionGranularity.PER_BLOCK:
+            if self.block_size == 0:
+                return options | {"granularity": "per_channel"}
+            options["block_size"] = self.block_size
+        return options
+
+
+@configuration
+class OpActivationLinearQuantizerConfig(OpLinearQuantizerConfig):
+    """Say how the activations of an operation are quantized: to 8 bits, with one scale per tensor."""
+
+    def problems(self) -> Iterable[Problem]:
+        """Refuse 4-bit activations."""
+        yield from super().problems()
+        yield from activation_problems(self)
+
+
+def activation_problems(config: OpLinearQuantizerConfig) -> Iterable[Problem]:
+    """Yield why activations cannot be quantized as a configuration asks."""
+    if config.dtype.bits != _ACTIVATION_BITS:
+        yield Problem("dtype", f"activations have 8 bits; give 'int8' or 'uint8' instead of '{config.dtype.value}'")

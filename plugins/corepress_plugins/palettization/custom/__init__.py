@@ -1,0 +1,1 @@
+"""Palettization with tables made by a function of the user."""

@@ -1,0 +1,87 @@
+"""The options that palettization algorithms share: how a weight is cut into groups, and what an entry of a table is."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from corepress.config import ModuleConfig, Problem, configuration, option
+
+INDEX_BITS = (1, 2, 3, 4, 6, 8)
+"""The widths of an index that Core ML has."""
+
+_NEEDS_IOS18 = 3
+
+
+class PalettizationGranularity(StrEnum):
+    """How many look-up tables a weight gets."""
+
+    per_tensor = "per_tensor"
+    per_grouped_channel = "per_grouped_channel"
+
+
+@configuration
+class ModuleTableConfig(ModuleConfig):
+    """Say which values of a weight share a look-up table; base class of the configurations of palettization."""
+
+    granularity: PalettizationGranularity = option(
+        default=PalettizationGranularity.per_tensor, doc="One table for the tensor, or one for each group of channels."
+    )
+    group_size: int | None = option(default=None, ge=1, doc="Channels that share a table, for per_grouped_channel.")
+    channel_axis: int = option(
+        default=0, one_of=(0, 1), doc="Axis of groups and vectors: 0 = output channels, 1 = input channels."
+    )
+    tensor_axis: int | None = option(
+        default=None, doc="Axis of the tensor along which groups and vectors run; overrides channel_axis."
+    )
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether groups of channels have tables of their own."""
+        return self.granularity is PalettizationGranularity.per_grouped_channel
+
+    @property
+    def vector_length(self) -> int:
+        """The number of values in an entry of a table, 1 for scalars."""
+        return 1
+
+    def problems(self) -> Iterable[Problem]:
+        """Refuse group sizes without groups, and groups without a size."""
+        if self.is_grouped and self.group_size is None:
+            yield Problem("group_size", "granularity per_grouped_channel needs a group_size")
+        if not self.is_grouped and self.group_size is not None:
+            yield Problem("group_size", f"{self.group_size} needs granularity per_grouped_channel; it is per_tensor")
+
+
+@configuration
+class ModuleVectorTableConfig(ModuleTableConfig):
+    """Let the entries of tables be vectors, too."""
+
+    cluster_dim: int | None = option(
+        default=None, ge=1, doc="Length of the vectors that are entries, along the axis of groups; None or 1 = scalars."
+    )
+
+    @property
+    def vector_length(self) -> int:
+        """The cluster dimension, 1 for scalars."""
+        return self.cluster_dim or 1
+
+    def problems(self) -> Iterable[Problem]:
+        """Refuse vectors that groups would tear."""
+        yield from super().problems()
+        if self.is_grouped and self.group_size and self.group_size % self.vector_length:
+            yield Problem(
+                "cluster_dim", f"{self.cluster_dim} does not divide group_size {self.group_size}; vectors fill groups"
+            )
+
+
+@configuration
+class ModuleFittedTableConfig(ModuleVectorTableConfig):
+    """Let the values of a weight decide how many entries its tables have."""
+
+    portable: bool = option(
+        default=False, doc="Use no 3-bit indices, which need iOS18: tables of 5 to 8 entries get 4 bits."
+    )
+
+    def n_bits_for(self, entries: int) -> int | None:
+        """Return the fewest bits of an index that tell so many entries apart, None for more than 256."""
+        widths = (bits for bits in INDEX_BITS if not (self.portable and bits == _NEEDS_IOS18))
+        return next((bits for bits in widths if entries <= 2**bits), None)

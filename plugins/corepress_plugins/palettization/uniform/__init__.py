@@ -1,0 +1,1 @@
+"""Palettization with equally spaced entries."""

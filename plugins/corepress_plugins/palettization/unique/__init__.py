@@ -1,0 +1,1 @@
+"""Palettization without loss, for weights of few distinct values."""

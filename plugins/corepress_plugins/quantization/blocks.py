@@ -1,0 +1,77 @@
+"""How a weight is cut into blocks that share a scale."""
+
+from collections.abc import Sequence
+
+from corepress.algorithm import Unsupported, WeightFacts
+from corepress_plugins.quantization.granularity import QuantizationGranularity
+
+Grid = tuple[int, ...]
+"""The number of scales along each axis."""
+
+
+def scale_grid(
+    weight: WeightFacts, granularity: QuantizationGranularity, block_size: int | Sequence[int] | None
+) -> Grid:
+    """Return the number of scales that a weight, or its look-up tables, get along each axis.
+
+    `block_size` is what the option of that name says, for per_block.
+
+    Raises Unsupported for weights without elements or channels, and for what blocks do not divide.
+    """
+    rank = len(weight.shape)
+    if not weight.count:
+        raise Unsupported("it has no elements")
+    if granularity is QuantizationGranularity.per_tensor:
+        return (1,) * rank
+    if weight.slot == "part":
+        return _table_grid(weight, granularity)
+    if rank < 2:
+        raise Unsupported(f"a {rank}-D parameter has no channels; use granularity per_tensor")
+    if granularity is QuantizationGranularity.per_channel:
+        return tuple(length if axis == weight.output_axis else 1 for axis, length in enumerate(weight.shape))
+    assert block_size is not None
+    return _block_grid(weight, (block_size,) if isinstance(block_size, int) else tuple(block_size))
+
+
+def is_blockwise(grid: Grid, shape: Sequence[int]) -> bool:
+    """Tell whether scales belong to blocks, not to channels of one axis or the whole tensor."""
+    cut = [(n, length) for n, length in zip(grid, shape, strict=True) if n > 1]
+    return len(cut) > 1 or any(n < length for n, length in cut)
+
+
+def _table_grid(weight: WeightFacts, granularity: QuantizationGranularity) -> Grid:
+    """Return a scale for each table where blocks are asked for, else one for those of the same output channels."""
+    every = granularity is QuantizationGranularity.per_block
+    groups = (n if every or axis == weight.output_axis else 1 for axis, n in enumerate(weight.shape[:-2]))
+    return (*groups, 1, 1)
+
+
+def _block_grid(weight: WeightFacts, given: tuple[int, ...]) -> Grid:
+    rank = len(weight.shape)
+    shown = f"block_size {given[0] if len(given) == 1 else given}"
+    if not any(given):
+        raise Unsupported(f"{shown} cuts no axis; use granularity per_channel or per_tensor")
+    grid = [1] * rank
+    for axis, block in _block_lengths(weight, given, shown).items():
+        length = weight.shape[axis]
+        if block and length % block:
+            raise Unsupported(f"block_size {block} does not divide axis {axis}, which has {length} elements")
+        grid[axis] = length // (block or length)
+    if all(n == 1 for n in grid):
+        raise Unsupported(f"{shown} makes one block of it; use granularity per_tensor")
+    return tuple(grid)
+
+
+def _block_lengths(weight: WeightFacts, given: tuple[int, ...], shown: str) -> dict[int, int]:
+    """Return the length of a block by axis: one was given for each axis, for both channel axes, or for the inputs."""
+    rank = len(weight.shape)
+    if len(given) == rank:
+        return dict(enumerate(given))
+    if len(given) == 2:
+        return {weight.output_axis: given[0], weight.input_axis: given[1]}
+    if len(given) == 1:
+        return {weight.output_axis: 1, weight.input_axis: given[0]}
+    raise Unsupported(
+        f"{shown} has {len(given)} entries, and the weight {rank} axes; "
+        f"give one for the input axis, two for output and input axis, or {rank}"
+    )

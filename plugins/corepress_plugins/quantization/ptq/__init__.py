@@ -1,0 +1,1 @@
+"""Post-training quantization: weights are rounded to the nearest integer, without data."""

@@ -1,0 +1,134 @@
+import pytest
+from tests.plugins.coreml import programs
+
+from corepress.errors import ConfigError, PlanError
+from corepress_plugins.coreml import (
+    OpLinearQuantizerConfig,
+    OpMagnitudePrunerConfig,
+    OpPalettizerConfig,
+    OptimizationConfig,
+    linear_quantize_weights,
+    palettize_weights,
+    prune_weights,
+)
+
+FUNCTIONS = {
+    OpPalettizerConfig: palettize_weights,
+    OpLinearQuantizerConfig: linear_quantize_weights,
+    OpMagnitudePrunerConfig: prune_weights,
+}
+PRUNE = OpMagnitudePrunerConfig(target_sparsity=0.8)
+PALETTIZE = OpPalettizerConfig(nbits=4, mode="uniform")
+VECTORS = OpPalettizerConfig(nbits=2, cluster_dim=2)
+SCALED = OpPalettizerConfig(nbits=4, enable_per_channel_scale=True)
+QUANTIZE = OpLinearQuantizerConfig()
+INT4 = OpLinearQuantizerConfig(dtype="int4")
+TENSOR = OpLinearQuantizerConfig(granularity="per_tensor")
+
+SPARSE_AFFINE = "sparse_blockwise_shift_scale sparse_to_dense"
+SPARSE_PALETTE = "lut_to_sparse sparse_to_dense"
+AFFINE_PALETTE = "blockwise_shift_scale lut_to_dense"
+ALL_THREE = "blockwise_shift_scale lut_to_sparse sparse_to_dense"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return programs.linear(programs.values(64, 64))
+
+
+def in_turn(model, *configs, joint_compression=True):
+    for config in configs:
+        model = FUNCTIONS[type(config)](model, OptimizationConfig(config), joint_compression=joint_compression)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("configs", "chain"),
+    [
+        ((PRUNE,), "sparse_to_dense"),
+        ((PRUNE, QUANTIZE), SPARSE_AFFINE),
+        ((PRUNE, OpLinearQuantizerConfig(mode="linear", dtype="uint8")), SPARSE_AFFINE),
+        ((PRUNE, OpLinearQuantizerConfig(dtype="int4", granularity="per_block", block_size=[0, 32])), SPARSE_AFFINE),
+        ((QUANTIZE, PRUNE), SPARSE_AFFINE),
+        ((PRUNE, PALETTIZE), SPARSE_PALETTE),
+        ((PALETTIZE, PRUNE), SPARSE_PALETTE),
+        ((PALETTIZE, TENSOR), AFFINE_PALETTE),
+        ((TENSOR, PALETTIZE), AFFINE_PALETTE),
+        ((PRUNE, PALETTIZE, TENSOR), ALL_THREE),
+        ((PALETTIZE, PRUNE, TENSOR), ALL_THREE),
+    ],
+)
+def test_chains_of_two_and_three_kinds(model, ops, configs, chain):
+    assert ops(in_turn(model, *configs)) == {"w": chain}
+
+
+@pytest.mark.parametrize(
+    ("configs", "chain"),
+    [
+        ((OpPalettizerConfig(nbits=2, mode="uniform"), TENSOR), AFFINE_PALETTE),
+        ((PALETTIZE, QUANTIZE), AFFINE_PALETTE),
+        ((INT4, PALETTIZE), AFFINE_PALETTE),
+        ((PRUNE, QUANTIZE, PALETTIZE), ALL_THREE),
+        ((QUANTIZE, PRUNE, PALETTIZE), ALL_THREE),
+        ((PALETTIZE, TENSOR, PRUNE), ALL_THREE),
+        ((QUANTIZE, PALETTIZE, PRUNE), ALL_THREE),
+        ((PRUNE, QUANTIZE, PRUNE), SPARSE_AFFINE),
+        ((TENSOR, VECTORS), AFFINE_PALETTE),
+    ],
+)
+def test_what_the_reference_leaves_out_or_breaks_on_works(model, ops, configs, chain):
+    assert ops(in_turn(model, *configs)) == {"w": chain}
+
+
+@pytest.mark.parametrize("configs", [(SCALED, TENSOR), (PRUNE, SCALED), (SCALED, PRUNE), (VECTORS, TENSOR)])
+def test_scales_and_vectors_compose_too(model, stored, configs):
+    compressed = stored(in_turn(model, *configs))["w"]
+    assert {config.algorithm for config in configs} <= {"kmeans", "ptq", "magnitude"}
+    assert bool(compressed.value.isfinite().all())
+    assert float((compressed.value == 0).float().mean()) >= (0.79 if PRUNE in configs else 0)
+
+
+def test_the_order_does_not_matter_for_tables_of_integers(model, stored):
+    one, other = (stored(in_turn(model, *order))["w"] for order in ((PALETTIZE, TENSOR), (TENSOR, PALETTIZE)))
+    assert one.encoding.form == other.encoding.form
+
+
+@pytest.mark.parametrize(
+    "configs", [(PRUNE, VECTORS), (QUANTIZE, VECTORS), (PALETTIZE, PALETTIZE), (QUANTIZE, QUANTIZE)]
+)
+def test_what_cannot_be_combined_is_refused_by_the_name_of_the_weight(model, configs):
+    first = in_turn(model, configs[0])
+    config = OptimizationConfig().set_op_name("w", configs[1])
+    with pytest.raises(PlanError, match=r"^w: "):
+        FUNCTIONS[type(configs[1])](first, config, joint_compression=True)
+
+
+@pytest.mark.parametrize("configs", [(PRUNE, QUANTIZE), (PRUNE, PALETTIZE), (PALETTIZE, TENSOR)])
+def test_joint_compression_needs_ios18(configs):
+    first = in_turn(programs.linear(programs.values(64, 64), "iOS16"), configs[0])
+    with pytest.raises(PlanError, match="iOS18"):
+        in_turn(first, configs[1])
+
+
+def test_without_joint_compression_compressed_weights_are_left_alone(ops):
+    model = programs.additions(a=programs.values(64, 64), b=programs.values(64, 64))
+    first = palettize_weights(model, OptimizationConfig().set_op_name("a", PALETTIZE))
+    second = linear_quantize_weights(first, OptimizationConfig(QUANTIZE))
+    assert ops(second) == {"a": "lut_to_dense", "b": "blockwise_shift_scale"}
+    assert ops(prune_weights(second, OptimizationConfig(PRUNE))) == ops(second)
+
+
+@pytest.mark.parametrize("name", ["w", "linear"])
+def test_a_named_weight_that_is_compressed_already_needs_joint_compression(model, name):
+    config = OptimizationConfig().set_op_name(name, QUANTIZE)
+    with pytest.raises(ConfigError) as raised:
+        linear_quantize_weights(in_turn(model, PRUNE), config)
+    assert str(raised.value) == (
+        f"op_name_configs[{name!r}]: the weight 'w' is compressed already; "
+        "give joint_compression=True to compress what it has become"
+    )
+
+
+def test_dense_weights_are_compressed_with_joint_compression_too(model, ops):
+    for config in (PRUNE, PALETTIZE, QUANTIZE):
+        assert ops(in_turn(model, config)) == ops(in_turn(model, config, joint_compression=False))
