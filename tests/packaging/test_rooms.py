@@ -4,6 +4,7 @@ from pathlib import Path
 
 ROOMS = (
     "errors",
+    "files",
     "lazy",
     "config",
     "encoding",

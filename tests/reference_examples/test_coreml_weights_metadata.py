@@ -1,5 +1,7 @@
 """Looking at the weights of a Core ML program, as the reference documentation shows it."""
 
+from collections import OrderedDict
+
 import coremltools as ct
 from tests.plugins.coreml import programs
 
@@ -60,5 +62,5 @@ def test_weights_are_chosen_by_what_they_are(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-3:] == [
         "name of the child op:  conv1",
         "op type of the child op:  conv",
-        "dictionary:  OrderedDict({'weight': 'conv1_w'})",
+        f"dictionary:  {OrderedDict(weight='conv1_w')}",
     ]

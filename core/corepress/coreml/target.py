@@ -143,7 +143,7 @@ class CoreMLTarget(Target):
         for weight in self._weights:
             if weight.pending is not None:
                 weight.var = _place(weight)
-                weight.stored = attrs.evolve(weight.stored, var=weight.var)
+                weight.constant = attrs.evolve(weight.constant, var=weight.var)
                 weight.pending = None
 
 

@@ -96,7 +96,7 @@ class CoreMLWeight(Weight):
         self, weight: PackageWeight, uses: tuple[Use, ...], target: DeploymentTarget, torch_names: Iterable[str]
     ) -> None:
         self.var = weight.var
-        self.stored = weight
+        self.constant = weight
         self.uses = uses
         self.target = target
         self.pending: WeightEncoding | None = None
@@ -143,26 +143,28 @@ class CoreMLWeight(Weight):
     def read(self) -> Tensor:
         """Return the values in float32, rounded as the package rounds them."""
         if self.pending is None:
-            return self.stored.value
+            return self.constant.value
         return package_value(self.pending, rounding_of(self.var))
 
     def encoding(self) -> WeightEncoding:
         """Return what the weight was read as, or what has been written since."""
-        return self.stored.encoding if self.pending is None else self.pending
+        return self.constant.encoding if self.pending is None else self.pending
 
-    def write(self, encoding: WeightEncoding) -> WeightEncoding:
-        """Keep the encoding, rounded to the package's precision, until the program is written."""
-        if tuple(encoding.shape) != self.shape:
-            raise WeightError(
-                f"{self.name}: the encoding decodes to {tuple(encoding.shape)}, the weight is {self.shape}"
-            )
-        if isinstance(encoding, Dense | Sparse | Palettized | Affine):
-            try:
-                encoding = exact_storage(encoding, rounding_of(self.var), self.target)
-            except ExportError as error:
-                raise ExportError(f"{self.name}: {error}") from None
-        self.pending = encoding
-        return encoding
+    def stored(self, encoding: WeightEncoding) -> WeightEncoding:
+        """Return an encoding rounded to the package's precision, in a form that decodes to the same there."""
+        shape = tuple(encoding.shape)
+        if shape != self.shape:
+            raise WeightError(f"{self.name}: the encoding decodes to {shape}, the weight is {self.shape}")
+        if not isinstance(encoding, Dense | Sparse | Palettized | Affine):
+            return encoding
+        try:
+            return exact_storage(encoding, rounding_of(self.var), self.target)
+        except ExportError as error:
+            raise ExportError(f"{self.name}: {error}") from None
+
+    def write(self, encoding: WeightEncoding) -> None:
+        """Keep the encoding, as it is stored, until the program is written."""
+        self.pending = self.stored(encoding)
 
 
 def _spelled(names: Iterable[str]) -> Iterable[str]:

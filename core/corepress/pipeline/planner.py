@@ -22,7 +22,7 @@ from corepress.errors import ConfigError, ExportError, PlanError, WeightError
 from corepress.pipeline.activations import activation_rows, activation_tasks
 from corepress.pipeline.blueprint import Blueprint, StagePlan, Task
 from corepress.pipeline.draft import Draft, other_rows
-from corepress.pipeline.report import Plan
+from corepress.pipeline.report import Plan, some_of
 from corepress.pipeline.stage import BoundStage
 from corepress.targets import Target, Weight
 from corepress.targets.deployment import DeploymentTarget
@@ -82,9 +82,9 @@ def draw_up(
         raise PlanError("\n".join(_shortened(problems)))
     planned = {name: draft.weight for name, draft in drafts.items() if draft.steps}
     require_finite(planned.values())
-    skipped = [name for name, draft in drafts.items() if draft.skipped]
+    skipped = {name: "; ".join(draft.skipped) for name, draft in drafts.items() if draft.skipped}
     if skipped:
-        warnings.append(f"{len(skipped)} of {len(drafts)} weights were skipped, for the reasons given for each")
+        warnings.append(f"{len(skipped)} of {len(drafts)} weights were skipped: {some_of(skipped)}")
     if not any(plan.tasks for plan in plans):
         warnings.append("nothing is compressed: no rule reaches a weight that can be compressed as it asks")
     else:

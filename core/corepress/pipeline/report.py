@@ -148,6 +148,20 @@ class Report(Table):
     title = "Report"
 
 
+def some_of(reasons: Mapping[str, str], most: int = 3) -> str:
+    """Return reasons by weight name in a line: the first names of each reason, and how many more there are."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(name)
+    told = []
+    for reason, names in list(by_reason.items())[:most]:
+        more = f" and {len(names) - most} more" if len(names) > most else ""
+        told.append(f"{', '.join(names[:most])}{more}: {reason}")
+    if len(by_reason) > most:
+        told.append("and more, for other reasons")
+    return "; ".join(told)
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None

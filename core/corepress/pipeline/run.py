@@ -19,7 +19,7 @@ from corepress.encoding import KIND_OF_PRODUCT, CompositionError, Slot, WeightEn
 from corepress.errors import CorepressError, PlanError, PluginError
 from corepress.pipeline.blueprint import Blueprint, StagePlan, Task
 from corepress.pipeline.measuring import measured, without_refused
-from corepress.pipeline.report import Report, Row
+from corepress.pipeline.report import Report, Row, some_of
 from corepress.pipeline.stage import BoundStage
 from corepress.plugin import registry
 from corepress.targets import Target, TorchWeight, Weight, simulation
@@ -101,7 +101,8 @@ class Run:
         rows = tuple(self.map(finished, self.blueprint.plan.rows))
         warnings = list(self.blueprint.plan.warnings)
         if self.refusals:
-            warnings.append(f"{len(self.refusals)} weights were left as they were, for the reasons given for each")
+            reasons = {n: "; ".join(f"{who}: {why}" for who, why in told.items()) for n, told in self.refusals.items()}
+            warnings.append(f"{len(reasons)} of {len(last)} weights were left as they were: {some_of(reasons)}")
         return Report(rows, warnings=tuple(warnings), seconds=time.perf_counter() - self.started)
 
     def map(self, function: Callable[[T], R], items: Iterable[T], doing: str | None = None) -> Iterator[R]:
@@ -149,9 +150,10 @@ class StageRun:
             weight = task.handle(run.target)
             now = run.encodings.get(name) or weight.encoding()
             try:
-                encoding = weight.write(self._encode(run, weight, now, task, statistics.get(name, {})))
+                encoding = weight.stored(self._encode(run, weight, now, task, statistics.get(name, {})))
             except (Unsupported, CompositionError) as reason:
                 return str(reason), time.perf_counter() - begin
+            weight.write(encoding)
             return encoding, time.perf_counter() - begin
 
         for (name, _), (outcome, seconds) in zip(tasks, run.map(work, tasks, self.stage.label), strict=True):

@@ -90,9 +90,13 @@ class Weight(abc.ABC):
     def encoding(self) -> WeightEncoding:
         """Return what the weight already is; `Dense` when it is not compressed."""
 
+    def stored(self, encoding: WeightEncoding) -> WeightEncoding:
+        """Return an encoding as the target stores it, in its precision."""
+        return encoding
+
     @abc.abstractmethod
-    def write(self, encoding: WeightEncoding) -> WeightEncoding:
-        """Make the weight what `encoding` says, and return what it is now: the same, as the target stores it."""
+    def write(self, encoding: WeightEncoding) -> None:
+        """Make the weight what `encoding` says."""
 
 
 class Target(abc.ABC):

@@ -16,7 +16,7 @@ _PROGRAMS = "corepress.coreml.target"
 
 
 def open_target(model: Any, *, activations: bool = False) -> Target:
-    """Return the target of a torch module, of an MLModel, or of the path of an `.mlpackage`.
+    """Return the target of a torch module, an MLModel, or the path of an `.mlpackage`; a target is returned as it is.
 
     With `activations`, a Core ML program is raised to the first system whose activations can be quantized.
 
@@ -24,6 +24,8 @@ def open_target(model: Any, *, activations: bool = False) -> Target:
         PlanError: it is none of these.
         ExportError: it is no ML program, or its package is damaged.
     """
+    if isinstance(model, Target):
+        return model
     if isinstance(model, nn.Module) and not isinstance(model, torch.jit.ScriptModule):
         return TorchTarget(model)
     if is_program(model):

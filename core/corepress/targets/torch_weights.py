@@ -114,8 +114,8 @@ class TorchWeight(Weight):
         place = self.places[0]
         return metadata.read(place.module, place.parameter, self._loaded(), self.name)
 
-    def write(self, encoding: WeightEncoding) -> WeightEncoding:
-        """Set the decoded values and the metadata buffers of every place, and return the encoding."""
+    def write(self, encoding: WeightEncoding) -> None:
+        """Set the decoded values and the metadata buffers of every place."""
         values = encoding.decode()
         if tuple(values.shape) != self.shape:
             raise WeightError(f"{self.name}: the encoding decodes to {tuple(values.shape)}, the weight is {self.shape}")
@@ -123,7 +123,6 @@ class TorchWeight(Weight):
             self._loaded().copy_(values)
         for place in self.places:
             metadata.write(place.module, place.parameter, encoding, self.tensor.dtype)
-        return encoding
 
     def _loaded(self) -> Tensor:
         if self.tensor.is_meta:

@@ -15,13 +15,18 @@ from corepress_plugins.coreml.quantizer_config import OpLinearQuantizerConfig, a
 from corepress_plugins.coreml.stages import activation_stage, weight_stages
 
 
-def palettize_weights(mlmodel: Any, config: OptimizationConfig, joint_compression: bool = False) -> Any:
+def palettize_weights(
+    mlmodel: Any,
+    config: OptimizationConfig,
+    joint_compression: bool = False,  # noqa: ARG001
+) -> Any:
     """Return a new MLModel whose weights are indices into look-up tables.
 
     Args:
         mlmodel: an MLModel, or the path of an `.mlpackage`; it is not touched.
         config: holds `OpPalettizerConfig`s.
-        joint_compression: compress what is compressed already further, such as the kept values of a sparse weight.
+        joint_compression: accepted for compatibility; what is compressed already is always compressed further, such as
+            the kept values of a sparse weight, or refused.
 
     Raises:
         ConfigError, PlanError, WeightError: before any work is done.
@@ -30,27 +35,35 @@ def palettize_weights(mlmodel: Any, config: OptimizationConfig, joint_compressio
     _check(config, OpPalettizerConfig)
     workers = [op.num_kmeans_workers for _, op in config.op_configs() if isinstance(op, OpPalettizerConfig)]
     many = max(workers, default=1)
-    return _compressed(mlmodel, config, joint_compression, workers=many if many > 1 else None)
+    return _compressed(mlmodel, config, workers=many if many > 1 else None)
 
 
-def linear_quantize_weights(mlmodel: Any, config: OptimizationConfig, joint_compression: bool = False) -> Any:
+def linear_quantize_weights(
+    mlmodel: Any,
+    config: OptimizationConfig,
+    joint_compression: bool = False,  # noqa: ARG001
+) -> Any:
     """Return a new MLModel whose weights are integers with scales; see `palettize_weights`.
 
-    `config` holds `OpLinearQuantizerConfig`s. With `joint_compression`, the tables of palettized weights and the kept
-    values of sparse ones are quantized.
+    `config` holds `OpLinearQuantizerConfig`s. Of palettized weights the tables are quantized, of sparse ones the kept
+    values.
     """
     _check(config, OpLinearQuantizerConfig)
-    return _compressed(mlmodel, config, joint_compression)
+    return _compressed(mlmodel, config)
 
 
-def prune_weights(mlmodel: Any, config: OptimizationConfig, joint_compression: bool = False) -> Any:
+def prune_weights(
+    mlmodel: Any,
+    config: OptimizationConfig,
+    joint_compression: bool = False,  # noqa: ARG001
+) -> Any:
     """Return a new MLModel whose weights are sparse; see `palettize_weights`.
 
-    `config` holds `OpMagnitudePrunerConfig`s and `OpThresholdPrunerConfig`s. With `joint_compression`, palettized and
-    quantized weights are pruned as well.
+    `config` holds `OpMagnitudePrunerConfig`s and `OpThresholdPrunerConfig`s. Palettized and quantized weights are
+    pruned as well.
     """
     _check(config, OpMagnitudePrunerConfig, OpThresholdPrunerConfig)
-    return _compressed(mlmodel, config, joint_compression)
+    return _compressed(mlmodel, config)
 
 
 def linear_quantize_activations(
@@ -94,10 +107,10 @@ def decompress_weights(mlmodel: Any) -> Any:
     return decompress(mlmodel)
 
 
-def _compressed(mlmodel: Any, config: OptimizationConfig, joint_compression: bool, workers: int | None = None) -> Any:
+def _compressed(mlmodel: Any, config: OptimizationConfig, workers: int | None = None) -> Any:
     target = CoreMLTarget(mlmodel)
-    stages = weight_stages(config, target, joint_compression=joint_compression)
-    return Pipeline(stages).compress(mlmodel, workers=workers) if stages else target.result()
+    stages = weight_stages(config, target)
+    return Pipeline(stages).compress(target, workers=workers) if stages else target.result()
 
 
 def _check(config: object, *accepted: type[OpCompressorConfig]) -> None:

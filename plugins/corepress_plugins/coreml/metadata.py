@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from corepress.coreml import PackageWeight, read_weights
+from corepress.errors import ExportError
 
 _ZERO = 1e-12
 
@@ -68,14 +69,26 @@ def get_weights_metadata(mlmodel: Any, weight_threshold: int = 2048) -> WeightsM
     The threshold itself is included here, unlike where weights are compressed.
 
     Raises:
-        ExportError: the model is no ML program.
+        ExportError: the model is no ML program, or it has several functions.
     """
     weights = [weight for weight in read_weights(mlmodel) if np.prod(weight.shape) >= weight_threshold]
+    blocks = {id(_outermost(weight.var.op.enclosing_block)) for weight in weights}
+    if len(blocks) > 1:
+        raise ExportError(
+            "the program has several functions, whose weights share names; look at one function at a time"
+        )
     names = {id(weight.var): weight.var.op.name for weight in weights}
     return WeightsMetaData(
         (weight.var.op.name, CoreMLWeightMetaData(_values(weight), child_ops=_child_ops(weight, names)))
         for weight in weights
     )
+
+
+def _outermost(block: Any) -> Any:
+    """Return the function that a block is part of."""
+    while block.outer_op is not None:
+        block = block.outer_op.enclosing_block
+    return block
 
 
 def _values(weight: PackageWeight) -> npt.NDArray[Any]:

@@ -8,7 +8,6 @@ import attrs
 
 from corepress.config import CompressionConfig, Rules, layered
 from corepress.coreml import CoreMLTarget, DeploymentTarget
-from corepress.errors import ConfigError
 from corepress.pipeline import Stage
 from corepress.plugin import registry
 from corepress_plugins.coreml.op_config import OpCompressorConfig
@@ -21,17 +20,9 @@ class _Translation(Protocol):
     def __call__(self, config: OpCompressorConfig) -> Mapping[str, Any] | None: ...
 
 
-def weight_stages(config: OptimizationConfig, target: CoreMLTarget, *, joint_compression: bool) -> list[Stage]:
-    """Return one stage for each algorithm that the configuration asks for; no two of them reach the same weight.
-
-    Without `joint_compression`, weights that are compressed already are left alone.
-
-    Raises:
-        ConfigError: the configuration names such a weight.
-    """
+def weight_stages(config: OptimizationConfig, target: CoreMLTarget) -> list[Stage]:
+    """Return one stage for each algorithm that the configuration asks for; no two of them reach the same weight."""
     config = _with_structured_types(config, target)
-    if not joint_compression:
-        config = _sparing_compressed(config, target)
     assert target.deployment is not None
     portable = target.deployment < DeploymentTarget.iOS18
     return [
@@ -55,19 +46,6 @@ def _with_structured_types(config: OptimizationConfig, target: CoreMLTarget) -> 
     present = {use.op.op_type for weight in target.weights() for use in weight.uses}
     own = {op_type: default for op_type in STRUCTURED_TYPES if op_type in present}
     return config.evolve(global_config=None, op_type_configs={**own, **config.op_type_configs})
-
-
-def _sparing_compressed(config: OptimizationConfig, target: CoreMLTarget) -> OptimizationConfig:
-    compressed = [weight for weight in target.weights() if weight.stored.compressed]
-    for weight in compressed:
-        names = {name for alias in weight.subject.aliases for name in alias.names}
-        named = [name for name in names if config.op_name_configs.get(name) is not None]
-        if named:
-            raise ConfigError(
-                f"op_name_configs[{named[0]!r}]: the weight {weight.name!r} is compressed already; "
-                "give joint_compression=True to compress what it has become"
-            )
-    return config.evolve(op_name_configs={**config.op_name_configs, **{weight.name: None for weight in compressed}})
 
 
 def _stage(algorithm: str, config: OptimizationConfig, translate: _Translation) -> Stage:

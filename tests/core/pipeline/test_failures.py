@@ -140,7 +140,8 @@ def test_what_is_left_out_is_warned_of_once(model):
         Pipeline([Stage("magnitude", config)]).compress(model)
     assert [str(warning.message) for warning in caught] == [
         "stage 1 (magnitude): module_type_configs['Conv3d'] matches no weight; "
-        "3 of 6 weights were skipped, for the reasons given for each; "
+        "3 of 6 weights were skipped: "
+        "0.bias, 3.bias, 5.bias: magnitude: a 1-D parameter has no channels to prune; use granularity per_scalar; "
         "nothing is compressed: no rule reaches a weight that can be compressed as it asks"
     ]
 

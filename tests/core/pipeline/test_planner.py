@@ -65,7 +65,7 @@ def test_a_weight_reached_by_a_wide_rule_is_skipped_with_its_reason(toys):
     rows = plan(model, [("sign", {"global_config": {"even_only": True}})])
     assert (rows["0.weight"].status, rows["0.weight"].reason) == ("skipped", "sign: 3 output channels are odd")
     assert rows["1.weight"].status == "planned"
-    assert rows.warnings == ("1 of 2 weights were skipped, for the reasons given for each",)
+    assert rows.warnings == ("1 of 2 weights were skipped: 0.weight: sign: 3 output channels are odd",)
 
 
 def test_a_named_weight_that_cannot_be_compressed_as_asked_is_an_error(toys):

@@ -9,6 +9,8 @@ from tests.networks.small import SmallNet
 import corepress.coreml
 import corepress_plugins.coreml as ours
 
+pytestmark = pytest.mark.filterwarnings("ignore::corepress.errors.PlanWarning")
+
 
 @pytest.fixture(scope="module", params=["iOS16", "iOS18"])
 def model(request):
@@ -112,3 +114,10 @@ def test_metadata(model):
         for one, other in zip(metadata.child_ops, theirs[name].child_ops, strict=True):
             assert (one.op_type, one.name) == (other.op_type, other.name)
             assert one.params_name_mapping == other.params_name_mapping
+
+
+def test_a_weight_is_configured_by_the_name_in_its_metadata(model):
+    for name in ours.get_weights_metadata(model):
+        config = ours.OptimizationConfig().set_op_name(name, ours.OpPalettizerConfig(mode="uniform", nbits=1))
+        found = ours.get_weights_metadata(ours.palettize_weights(model, config))
+        assert [key for key, metadata in found.items() if metadata.unique_values == 2] == [name]

@@ -1,7 +1,8 @@
 import pytest
 from tests.plugins.coreml import programs
 
-from corepress.errors import ConfigError, PlanError
+from corepress.coreml import read_weights
+from corepress.errors import PlanError
 from corepress_plugins.coreml import (
     OpLinearQuantizerConfig,
     OpMagnitudePrunerConfig,
@@ -11,6 +12,8 @@ from corepress_plugins.coreml import (
     palettize_weights,
     prune_weights,
 )
+
+pytestmark = pytest.mark.filterwarnings("ignore::corepress.errors.PlanWarning")
 
 FUNCTIONS = {
     OpPalettizerConfig: palettize_weights,
@@ -110,23 +113,23 @@ def test_joint_compression_needs_ios18(configs):
         in_turn(first, configs[1])
 
 
-def test_without_joint_compression_compressed_weights_are_left_alone(ops):
+@pytest.mark.parametrize("flag", [False, True])
+def test_compressed_weights_are_compressed_further_whatever_the_flag(model, ops, flag):
+    assert ops(in_turn(model, PRUNE, PALETTIZE, QUANTIZE, joint_compression=flag)) == ops(
+        in_turn(model, PRUNE, PALETTIZE, QUANTIZE)
+    )
+
+
+def test_a_second_palettization_is_refused_and_can_be_left_out():
     model = programs.additions(a=programs.values(64, 64), b=programs.values(64, 64))
     first = palettize_weights(model, OptimizationConfig().set_op_name("a", PALETTIZE))
-    second = linear_quantize_weights(first, OptimizationConfig(QUANTIZE))
-    assert ops(second) == {"a": "lut_to_dense", "b": "blockwise_shift_scale"}
-    assert ops(prune_weights(second, OptimizationConfig(PRUNE))) == ops(second)
-
-
-@pytest.mark.parametrize("name", ["w", "linear"])
-def test_a_named_weight_that_is_compressed_already_needs_joint_compression(model, name):
-    config = OptimizationConfig().set_op_name(name, QUANTIZE)
-    with pytest.raises(ConfigError) as raised:
-        linear_quantize_weights(in_turn(model, PRUNE), config)
-    assert str(raised.value) == (
-        f"op_name_configs[{name!r}]: the weight 'w' is compressed already; "
-        "give joint_compression=True to compress what it has become"
-    )
+    with pytest.raises(PlanError, match=r"^a: stage 1 \(uniform\) cannot work: it is palettized already"):
+        palettize_weights(first, OptimizationConfig(PALETTIZE))
+    second = palettize_weights(first, OptimizationConfig(PALETTIZE).set_op_name("a", None))
+    assert {weight.name: weight.encoding.kind for weight in read_weights(second)} == {
+        "a": "palettized",
+        "b": "palettized",
+    }
 
 
 def test_dense_weights_are_compressed_with_joint_compression_too(model, ops):

@@ -15,7 +15,7 @@ from corepress.coreml.ops import Var
 _INPUTS = {"conv": ("x",), "linear": ("x",), "avg_pool": ("x",), "max_pool": ("x",), "add": ("x", "y")}
 """The operations that are quantized, and their inputs that must be, all of them."""
 
-_FUSED = frozenset({"leaky_relu", "tanh", "scaled_tanh", "sigmoid", "hard_sigmoid", "relu", "relu6"})
+_FUSED = frozenset({"leaky_relu", "tanh", "scaled_tanh", "sigmoid", "sigmoid_hard", "relu", "relu6"})
 """The operations that are computed together with the one before them, so that only their result is quantized."""
 
 

@@ -27,13 +27,13 @@ class Largest(Observer):
 
 @attrs.frozen
 class Steps(ActivationAlgorithm):
-    """Makes the largest magnitude `config` steps long."""
+    """Makes the largest magnitude `config` steps long, and steps of 1 where all is zero."""
 
     def observer(self, config):
         return Largest()
 
     def quantization(self, observer, config):
-        return ActivationQuantization(scale=observer.result() / config)
+        return ActivationQuantization(scale=observer.result() / config or 1.0)
 
 
 @pytest.fixture

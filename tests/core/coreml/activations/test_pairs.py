@@ -8,8 +8,8 @@ from corepress.config import DType
 from corepress.coreml.activations.pairs import stored_scale
 
 
-def stored(scale, dtype=np.float16, **options):
-    return float(stored_scale(ActivationQuantization(scale=scale, **options), dtype))
+def stored(scale, precision=np.float16, **options):
+    return float(stored_scale(ActivationQuantization(scale=scale, **options), precision))
 
 
 def test_a_scale_is_rounded_to_the_programs_precision():
@@ -38,11 +38,11 @@ def test_no_integer_times_a_huge_scale_overflows(dtype):
     scale=st.floats(1e-38, 1e38),
     signed=st.booleans(),
     steps=st.integers(0, 255),
-    dtype=st.sampled_from([np.float16, np.float32]),
+    precision=st.sampled_from([np.float16, np.float32]),
 )
-def test_every_scale_is_positive_and_every_integer_decodes_to_a_finite_number(scale, signed, steps, dtype):
+def test_every_scale_is_positive_and_every_integer_decodes_to_a_finite_number(scale, signed, steps, precision):
     low = -128 if signed else 0
     kind = DType.INT8 if signed else DType.UINT8
-    found = stored(scale, dtype, zero_point=low + steps, dtype=kind)
+    found = stored(scale, precision, zero_point=low + steps, dtype=kind)
     assert found > 0
-    assert found * max(steps, 255 - steps) <= np.finfo(dtype).max
+    assert found * max(steps, 255 - steps) <= np.finfo(precision).max

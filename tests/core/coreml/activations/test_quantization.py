@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from tests.core.coreml.programs import package
 
 from corepress.coreml import run
-from corepress.coreml._coremltools import mb, mil_convert, types
+from corepress.coreml._coremltools import mb, types
 from corepress.errors import ExportError
 
 
@@ -16,9 +17,20 @@ def reads(program, name):
     return [op.inputs[key].name for key in ("x", "y") if key in op.inputs]
 
 
-@pytest.mark.parametrize("fused", ["leaky_relu", "tanh", "scaled_tanh", "sigmoid", "hard_sigmoid", "relu", "relu6"])
-def test_an_operation_and_the_activation_after_it_are_quantized_as_one(program, conv, quantize, chain, fused):
-    built = program(lambda a: mb.softmax(x=getattr(mb, fused)(x=conv(a, "c"))))
+@pytest.mark.parametrize(
+    ("fused", "options"),
+    [
+        ("leaky_relu", {"alpha": 0.1}),
+        ("tanh", {}),
+        ("scaled_tanh", {"alpha": 1.0, "beta": 1.0}),
+        ("sigmoid", {}),
+        ("sigmoid_hard", {"alpha": 0.2, "beta": 0.5}),
+        ("relu", {}),
+        ("relu6", {}),
+    ],
+)
+def test_an_operation_and_the_activation_after_it_are_quantized_as_one(program, conv, quantize, chain, fused, options):
+    built = program(lambda a: mb.softmax(x=getattr(mb, fused)(x=conv(a, "c"), **options)))
     assert chain(quantize(built)) == [
         "quantize", "dequantize", "conv", fused, "quantize", "dequantize", "softmax",
     ]  # fmt: skip
@@ -119,10 +131,7 @@ def test_a_quantized_program_is_written_and_runs(program, conv, quantize):
 
     x = np.random.default_rng(0).uniform(-1, 1, (1, 2, 4, 4)).astype(np.float32)
     built = quantize(program(function), data=[{"a": x}])
-    mlmodel = mil_convert(
-        built, convert_to="mlprogram", convert_from="milinternal", specification_version=9, skip_model_load=True
-    )
-    (found,) = run(mlmodel, {"a": x}).values()
+    (found,) = run(package(built, "iOS18"), {"a": x}).values()
     assert np.abs(found - np.maximum(2 * x, 0)).max() < 3 / 127
 
 

@@ -11,6 +11,7 @@ from tests.networks.images import SmallConvNet
 from corepress.coreml import Executable, convert, run
 from corepress.coreml._coremltools import ct, mb
 from corepress.coreml.interpreter import handlers
+from corepress.coreml.program import load_program
 from corepress.errors import ExportError, PluginError
 from corepress.plugin import MilOp, hookimpl
 
@@ -62,6 +63,18 @@ def test_intermediate_values_may_be_asked_for(three_steps):
     found = run(three_steps, {"x": X}, outputs=["second", "other"])
     assert list(found) == ["second", "other"]
     np.testing.assert_allclose(found["second"], np.exp(X) ** 2, rtol=1e-6)
+
+
+def test_inputs_may_be_asked_for_as_the_program_sees_them(half):
+    found = run(half, {"x": np.float32([0.1, 65520, 1])}, outputs=["x", "y"])
+    assert found["x"].tolist() == [np.float16(0.1), np.inf, 1]
+
+
+def test_a_program_in_memory_runs_like_its_package(three_steps):
+    found, wanted = run(load_program(three_steps), {"x": X}), run(three_steps, {"x": X})
+    assert {name: value.tolist() for name, value in found.items()} == {
+        name: value.tolist() for name, value in wanted.items()
+    }
 
 
 def test_all_intermediate_values_may_be_asked_for(three_steps):
