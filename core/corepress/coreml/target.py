@@ -118,14 +118,20 @@ class CoreMLTarget(Target):
     def _sites(self) -> tuple[Activation, ...]:
         from corepress.coreml.activations import sites
 
-        return tuple(sites(self._program))
+        aliases = {
+            use.op.name: alias
+            for weight in self._weights
+            for use, alias in zip(weight.uses, weight.subject.aliases, strict=True)
+            if use.layer
+        }
+        return tuple(attrs.evolve(site, alias=aliases.get(site.name)) for site in sites(self._program))
 
-    def quantize_activations(self, chosen: Mapping[str, tuple[Any, Any]], data: Iterable[Any]) -> None:
+    def quantize_activations(self, chosen: Mapping[str, tuple[Any, Any]], data: Iterable[Any]) -> list[str]:
         """Run the samples through the program as it is now, and quantize what passes at the chosen places."""
         from corepress.coreml.activations import quantize_activations
 
         self._place_pending()
-        quantize_activations(self._program, chosen, data)
+        return quantize_activations(self._program, chosen, data)
 
     def result(self, made_by: Mapping[str, str] | None = None) -> Any:
         """Return an MLModel whose compressed constants alone differ from those of the model that was opened."""

@@ -1,7 +1,9 @@
 """Stages that quantize activations: their tasks in a plan, and their rows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import attrs
 
 from corepress.config import Resolution
 from corepress.pipeline.blueprint import StagePlan, Task
@@ -36,3 +38,11 @@ def activation_rows(target: Target, plans: Iterable[StagePlan]) -> list[Row]:
         for plan in stages
         for name, task in plan.tasks.items()
     ]
+
+
+def quantized_row(row: Row, refusals: Mapping[str, str]) -> Row:
+    """Return the line of a planned operation after the work; `refusals` are reasons to leave it alone, by algorithm."""
+    if not refusals:
+        return attrs.evolve(row, status="compressed")
+    reason = "; ".join(f"{algorithm}: {why}" for algorithm, why in refusals.items())
+    return attrs.evolve(row, status="skipped", reason=reason, form="dense")

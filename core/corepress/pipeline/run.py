@@ -17,6 +17,7 @@ from corepress.algorithm import Unsupported, WeightView, generator_for
 from corepress.calibration import collect
 from corepress.encoding import KIND_OF_PRODUCT, CompositionError, Slot, WeightEncoding, slot_for
 from corepress.errors import CorepressError, PlanError, PluginError
+from corepress.pipeline.activations import quantized_row
 from corepress.pipeline.blueprint import Blueprint, StagePlan, Task
 from corepress.pipeline.measuring import measured, without_refused
 from corepress.pipeline.report import Report, Row, some_of
@@ -85,7 +86,7 @@ class Run:
 
         def finished(row: Row) -> Row:
             if row.name in self.quantized:
-                return attrs.evolve(row, status="compressed")
+                return quantized_row(row, self.refusals.get(row.name, {}))
             if row.name in self.refusals:
                 row = without_refused(row, self.refusals[row.name], last[row.name][1].handle(self.target))
             if row.name not in self.encodings:
@@ -102,7 +103,7 @@ class Run:
         warnings = list(self.blueprint.plan.warnings)
         if self.refusals:
             reasons = {n: "; ".join(f"{who}: {why}" for who, why in told.items()) for n, told in self.refusals.items()}
-            warnings.append(f"{len(reasons)} of {len(last)} weights were left as they were: {some_of(reasons)}")
+            warnings.append(f"{len(reasons)} of {len(last)} were left as they were: {some_of(reasons)}")
         return Report(rows, warnings=tuple(warnings), seconds=time.perf_counter() - self.started)
 
     def map(self, function: Callable[[T], R], items: Iterable[T], doing: str | None = None) -> Iterator[R]:
@@ -166,7 +167,8 @@ class StageRun:
     def _quantize_activations(self, run: Run) -> int:
         assert run.data is not None
         chosen = {name: (self.stage.implementation, task.config) for name, task in self.planned.tasks.items()}
-        run.target.quantize_activations(chosen, run.data)
+        for name in run.target.quantize_activations(chosen, run.data):
+            run.left_alone(self, name, "what it reads or computes has no finite range")
         run.quantized.update(chosen)
         return len(chosen)
 

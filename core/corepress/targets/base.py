@@ -163,8 +163,11 @@ class Target(abc.ABC):
         """Return every place where activations can be quantized, in the order of the model."""
         return ()
 
-    def quantize_activations(self, chosen: Mapping[str, tuple[Any, Any]], data: Iterable[Any]) -> None:
-        """Calibrate the chosen places, each with its algorithm and configuration, and quantize what passes there."""
+    def quantize_activations(self, chosen: Mapping[str, tuple[Any, Any]], data: Iterable[Any]) -> list[str]:
+        """Calibrate the chosen places, each with its algorithm and configuration, and quantize what passes there.
+
+        Return the names of those that are left alone, because what passes there has no finite range.
+        """
         raise NotImplementedError(f"activations of a {self.name} model cannot be quantized")
 
     @abc.abstractmethod

@@ -421,3 +421,48 @@ def test_states_stay():
     small = compress(package, ("kmeans", KMEANS))
     assert _description(small) == _description(package)
     assert json.dumps([s.name for s in small.get_spec().description.state]) == '["total"]'
+
+
+# Activations
+
+
+def test_activations_are_reached_by_the_names_and_types_of_torch():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(32, 10))
+    package = convert(model.eval(), torch.rand(1, 3, 6, 6))
+    config = {"module_type_configs": {"Conv2d": {}, "linear": {}}, "module_name_configs": {"2": None}}
+    plan = Pipeline([Stage("activation", config)]).plan(package)
+    assert [row.kind for row in plan.done] == ["conv activations", "linear activations"]
+
+
+def test_an_operation_of_infinite_values_is_left_alone_and_the_report_says_so():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+
+        def forward(self, x, mask):
+            return torch.softmax(self.linear(x) + mask, -1)
+
+    mask = torch.zeros(4, 8)
+    mask[:, 5:] = -torch.inf
+    package = convert(Masked().eval(), (torch.rand(4, 8), mask), compute_precision=ct.precision.FLOAT32)
+    names = [feature.name for feature in package.get_spec().description.input]
+    pipeline = Pipeline([Stage("activation")])
+    with pytest.warns(PlanWarning, match=r"what it reads or computes has no finite range$"):
+        pipeline.compress(package, data=[dict(zip(names, (torch.rand(4, 8), mask), strict=True))])
+    kinds = {row.kind: row.status for row in pipeline.report().rows if row.kind.endswith("activations")}
+    assert kinds == {"linear activations": "compressed", "add activations": "skipped"}
+
+
+def test_activations_need_samples(mlmodel):
+    with pytest.raises(PlanError) as caught:
+        compress(mlmodel, ("activation", {}))
+    assert str(caught.value) == "stage 1 (activation) needs calibration data; pass data=<iterable of batches>"
+
+
+def test_a_program_for_ios16_is_raised_to_ios17_for_its_activations():
+    package = convert(nn.Sequential(nn.Linear(16, 16)).eval(), torch.rand(1, 16), minimum_deployment_target="iOS16")
+    (name,) = (feature.name for feature in package.get_spec().description.input)
+    with pytest.warns(PlanWarning, match=r"^the program is for iOS16; what is made of it needs iOS17$"):
+        small = compress(package, ("ptq", {}), ("activation", {}), data=[{name: torch.rand(1, 16)}])
+    assert inspect(small).target == "iOS17"

@@ -204,7 +204,7 @@ def test_a_weight_with_too_few_zeros_stays_dense(stored):
         ]
 
     assert pruned(minimum_sparsity_percentile=0.5).ops == ("constexpr_sparse_to_dense",)
-    with pytest.warns(PlanWarning, match="^1 of 1 weights were left as they were: w: threshold: "):
+    with pytest.warns(PlanWarning, match="^1 of 1 were left as they were: w: threshold: "):
         dense = pruned(minimum_sparsity_percentile=0.6)
     assert dense.ops == ("const",)
     assert np.array_equal(dense.value.numpy(), weight)

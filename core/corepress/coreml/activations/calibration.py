@@ -23,14 +23,16 @@ Key = tuple[str, int]
 def calibrate(
     program: Any, wanted: Collection[Key], observer: Callable[[int], Observer], data: Iterable[Any]
 ) -> dict[Key, Observer]:
-    """Return an observer for each wanted key, which has seen the value in all samples; none where it was always empty.
+    """Return an observer for each wanted key, which has seen the value in all samples.
+
+    There is none for a value that was always empty, or infinite in some sample, as what a mask is added to.
 
     `observer` makes an observer for the number of a scheme. Neighbours have one observer for all of them. Of one sample
     only the wanted values are kept, and nothing of earlier ones; states begin as zeros in each.
 
     Raises:
         PlanError: the data is empty, or no iterable of samples.
-        ExportError: a sample is not what the program takes, holds NaN, or leads to values that are not finite.
+        ExportError: a sample is not what the program takes, holds NaN, or leads to NaN.
     """
     groups = _with_neighbours(program, wanted)
     schemes: dict[str, list[int]] = {}
@@ -38,11 +40,14 @@ def calibrate(
         schemes.setdefault(name, []).append(scheme)
     executable = Executable(program, outputs=schemes)
     seen: dict[Key, Observer] = {}
+    infinite: set[str] = set()
     count = 0
     for count, sample in enumerate(_shown(data), start=1):
         try:
             for name, values in _values(executable, sample):
-                for scheme in schemes[name]:
+                if not bool(values.isfinite().all()):
+                    infinite.add(name)
+                for scheme in schemes[name] if name not in infinite else ():
                     if (name, scheme) not in seen:
                         seen[name, scheme] = observer(scheme)
                     seen[name, scheme].observe(values)
@@ -52,7 +57,8 @@ def calibrate(
         raise PlanError(
             "the calibration data is empty; pass an iterable of at least one sample of the program's inputs"
         )
-    return _shared(groups, seen)
+    bounded = [group for group in groups if not any(name in infinite for name, _ in group)]
+    return _shared(bounded, seen)
 
 
 def _with_neighbours(program: Any, wanted: Collection[Key]) -> list[list[Key]]:
@@ -97,9 +103,9 @@ def _values(executable: Executable, sample: Any) -> Iterator[tuple[str, Tensor]]
             raise ExportError(f"input {name!r} holds NaN; leave the sample out, or mend it")
     for name, value in executable.run(inputs).items():
         values = torch.from_numpy(np.asarray(value, dtype=np.float32))
-        if not bool(values.isfinite().all()):
+        if bool(values.isnan().any()):
             raise ExportError(
-                f"the value {name!r} is not finite and cannot be quantized; "
+                f"the value {name!r} holds NaN and cannot be quantized; "
                 "give None for the names of the operations that compute or read it, or leave the sample out"
             )
         if values.numel():

@@ -41,12 +41,13 @@ class _Place:
 
 def quantize_activations(
     program: Any, chosen: Mapping[str, tuple[ActivationAlgorithm, Any]], data: Iterable[Any]
-) -> None:
+) -> list[str]:
     """Quantize what the chosen operations of a program read and compute, with ranges calibrated over samples, in place.
 
     Every chosen operation gets a `quantize` and a `dequantize` before each live input, and behind its result or that of
     the activation fused with it, unless that is an output of the program. A value that is quantized alike for several
-    operations is quantized once. An operation whose inputs have no elements in any sample is left alone.
+    operations is quantized once. An operation that reads or computes infinite values, or nothing but empty ones, is
+    left alone; the names of these are returned.
 
     Args:
         program: a MIL program of iOS17 or later.
@@ -60,26 +61,33 @@ def quantize_activations(
     """
     if program.functions["main"].opset_version < ct.target.iOS17:
         raise ExportError("activations can be quantized from iOS17 on; convert with minimum_deployment_target='iOS17'")
-    schemes, places = _places(program, chosen)
+    schemes: list[_Scheme] = []
+    places = _places(program, chosen, schemes)
     wanted = list(dict.fromkeys(key for place in places for key in place.keys))
-    if wanted:
-        _write(program, places, _quantizations(program, wanted, schemes, data))
+    quantizations = _quantizations(program, wanted, schemes, data) if wanted else {}
+    left = [place.site.name for place in places if any(key not in quantizations for key in place.keys)]
+    # What was to be quantized for one of these may have to be quantized behind the operation that computes it.
+    rest = _places(program, {name: scheme for name, scheme in chosen.items() if name not in left}, schemes)
+    _write(program, [place for place in rest if all(key in quantizations for key in place.keys)], quantizations)
+    return left
 
 
-def _places(program: Any, chosen: Mapping[str, tuple[ActivationAlgorithm, Any]]) -> tuple[list[_Scheme], list[_Place]]:
+def _places(
+    program: Any, chosen: Mapping[str, tuple[ActivationAlgorithm, Any]], schemes: list[_Scheme]
+) -> list[_Place]:
+    """Return the chosen places in the order of the program; schemes that are not in the list yet are added to it."""
     available = {site.name: site for site in sites(program)}
     for name in chosen:
         if name not in available:
             near = did_you_mean(name, available)
             raise ExportError(f"the program has no operation {name!r} whose activations can be quantized{near}")
-    schemes: list[_Scheme] = []
     places = []
     for site in (site for name, site in available.items() if name in chosen):
         scheme = _Scheme(*chosen[site.name])
         if scheme not in schemes:
             schemes.append(scheme)
         places.append(_Place(site, schemes.index(scheme), site.inputs, site.result(chosen)))
-    return schemes, places
+    return places
 
 
 def _quantizations(
@@ -96,11 +104,10 @@ def _quantizations(
 
 
 def _write(program: Any, places: list[_Place], quantizations: Mapping[Key, ActivationQuantization]) -> None:
-    calibrated = [place for place in places if all(key in quantizations for key in place.keys)]
     writer = PairWriter(program)
-    for place in calibrated:
+    for place in places:
         if place.result is not None:
             writer.behind(place.result, quantizations[place.result.name, place.scheme])
-    for place in calibrated:
+    for place in places:
         for parameter, var in place.inputs.items():
             writer.before(place.site.op, parameter, quantizations[var.name, place.scheme])

@@ -21,9 +21,13 @@ _FUSED = frozenset({"leaky_relu", "tanh", "scaled_tanh", "sigmoid", "sigmoid_har
 
 @attrs.frozen(eq=False)
 class ActivationSite:
-    """An operation whose activations can be quantized: what it reads, and what it or a fused activation computes."""
+    """An operation whose activations can be quantized: what it reads, and what it or a fused activation computes.
+
+    `alias` are the names and types by which its weight is reached, where it has one.
+    """
 
     op: Any
+    alias: Alias | None = None
 
     @property
     def name(self) -> str:
@@ -38,7 +42,8 @@ class ActivationSite:
     @property
     def subject(self) -> Subject:
         """The names and types by which a configuration may reach the operation."""
-        return Subject(name=self.name, aliases=(Alias(names=(self.name,), types=(frozenset({self.kind}),)),))
+        own = Alias(names=(self.name,), types=(frozenset({self.kind}),))
+        return Subject(name=self.name, aliases=(self.alias or own,))
 
     @property
     def inputs(self) -> dict[str, Var]:

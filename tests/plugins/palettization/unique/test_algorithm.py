@@ -151,7 +151,7 @@ def test_a_weight_of_too_many_values_stays_as_it_is_with_its_reason_and_one_warn
         warnings.simplefilter("always")
         small = pipeline.compress(model)
     assert [str(w.message) for w in caught if w.category is PlanWarning] == [
-        "1 of 2 weights were left as they were: "
+        "1 of 2 were left as they were: "
         "1.weight: unique: it has 1024 distinct values, and a look-up table holds at most 256"
     ]
     report = pipeline.report()
