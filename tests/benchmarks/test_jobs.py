@@ -8,6 +8,7 @@ from tests.benchmarks.jobs import JOBS
 from torch import nn
 
 SYSTEMS = ("coremltools", "corepress")
+PROGRAM_JOBS = [name for name in programs.JOBS if name.startswith("program_")]
 
 
 @pytest.fixture
@@ -30,3 +31,21 @@ def test_both_sides_of_a_job_are_measured(name, model):
         found[system] = job.judge(model, job.finish(results[-1]), system)
     assert 0 < found["corepress"]["error"] <= found["coremltools"]["error"] * 1.001
     assert 0 < found["corepress"]["bytes"] <= found["coremltools"]["bytes"] * 1.1
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    from corepress import coreml
+
+    path = tmp_path_factory.mktemp("packages") / "network.mlpackage"
+    network = programs.seeded(lambda: nn.Sequential(nn.Conv2d(32, 64, 3), nn.Flatten(), nn.Linear(64 * 16, 32)))
+    coreml.convert(network, torch.rand(1, 32, 6, 6)).save(str(path))
+    return path
+
+
+@pytest.mark.parametrize("name", PROGRAM_JOBS)
+def test_both_sides_of_a_job_on_packages_are_measured(name, package):
+    job = JOBS[name]
+    found = {system: job.judge(package, work(package)(), system) for system, work in job.work.items()}
+    assert found["corepress"].get("error", 0) <= found["coremltools"].get("error", 0) * 1.02
+    assert found["corepress"].get("bytes", 0) <= found["coremltools"].get("bytes", 0) * 1.1

@@ -1,5 +1,6 @@
 """Pairing: which weight, or layer, of one package is which of another package of the same model."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
@@ -10,6 +11,7 @@ from corepress.coreml.read import PackageWeight
 from corepress.errors import ExportError
 
 T = TypeVar("T")
+_PREFIX = re.compile(r"^(var_|op_|_)(?=\d)")
 
 
 def paired(a: Mapping[str, T], b: Mapping[str, T]) -> list[tuple[T, T]]:
@@ -22,7 +24,8 @@ def paired(a: Mapping[str, T], b: Mapping[str, T]) -> list[tuple[T, T]]:
 
 def _by_stem(names: Iterable[str]) -> dict[str, str]:
     """Return the names that are the only ones of their stem, by stem."""
-    stems = {name: stem_of(name) for name in names}
+    # Compression tools also change what stands before a number that a name would begin with.
+    stems = {name: _PREFIX.sub("", stem_of(name)) for name in names}
     counts = Counter(stems.values())
     return {stem: name for name, stem in stems.items() if counts[stem] == 1}
 

@@ -15,3 +15,10 @@ def test_suffixes_of_converter_and_compression_tools_do_not_count():
 
 def test_a_stem_of_two_names_is_not_matched():
     assert paired({"w": 1}, {"w_to_fp16": 2, "w_palettized": 3}) == []
+
+
+def test_the_beginning_before_a_number_does_not_count():
+    assert paired({"var_0_weight": 1, "_3_weight": 2}, {"op_0_weight_palettized": 10, "op_3_weight": 20}) == [
+        (1, 10),
+        (2, 20),
+    ]

@@ -52,13 +52,21 @@ class MagnitudePruning(WeightAlgorithm, TrainingAlgorithm):
         return None if config.param_name == "weight" else config.param_name
 
     def predict(self, weight: WeightFacts, config: ModuleMagnitudePrunerConfig) -> SparseForm:
-        """Return a sparse form with as many zeros as the masks will have; empty weights are unsupported."""
+        """Return a sparse form with as many zeros as the masks will have.
+
+        Empty weights are unsupported, and channels too few for a single zero among every m.
+        """
         if not weight.count:
             raise Unsupported("it has no elements")
         structured = config.n_m_ratio is not None or config.granularity != "per_scalar" or config.block_dim == 1
         if structured and len(weight.shape) < 2:
             raise Unsupported(f"a {len(weight.shape)}-D parameter has no channels to prune; use granularity per_scalar")
-        return SparseForm(predicted_sparsity(weight, config))
+        sparsity = predicted_sparsity(weight, config)
+        if config.n_m_ratio is not None and sparsity == 0 < config.n_m_ratio[0]:
+            zeros, group = config.n_m_ratio
+            axis = weight.output_axis if config.dim == 0 else weight.input_axis
+            raise Unsupported(f"{zeros}:{group} prunes nothing of its {weight.shape[axis]} channels on axis {axis}")
+        return SparseForm(sparsity)
 
     def encode(
         self,

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from corepress import Pipeline, Stage
 from corepress.errors import PlanError
 from corepress_plugins.pruning import (
     ConstantSparsityScheduler,
@@ -200,3 +201,11 @@ def test_a_bias_has_no_blocks_of_input_channels():
     assert pruner.report()["layer.bias"].reason == (
         "magnitude: a 1-D parameter has no channels to prune; use granularity per_scalar"
     )
+
+
+def test_channels_too_few_for_the_ratio_are_left_with_the_reason():
+    plan = Pipeline([Stage("magnitude", {"global_config": {"n_m_ratio": (2, 4)}})]).plan(
+        nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 8, 1))
+    )
+    assert plan["0.weight"].reason == "magnitude: 2:4 prunes nothing of its 1 channels on axis 1"
+    assert plan["1.weight"].sparsity == 0.5
