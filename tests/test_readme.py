@@ -1,5 +1,6 @@
 """The README cannot lie: its code runs, its commands exist."""
 
+import importlib
 import os
 import re
 import shlex
@@ -70,7 +71,13 @@ def test_the_plugin_of_the_readme_passes_its_own_contract(tmp_path):
     assert done.returncode == 0, done.stdout
 
 
-def test_the_commands_run_in_order(files):
+def test_the_commands_run_in_order(files, monkeypatch):
+    from corepress import coreml
+
+    monkeypatch.syspath_prepend(files)
+    monkeypatch.delitem(sys.modules, "my_model", raising=False)
+    my_model = importlib.import_module("my_model")
+    coreml.convert(my_model.network(), my_model.example_inputs()).save(str(files / "network.mlpackage"))
     for line in blocks("console")[0].splitlines():
         words = shlex.split(line.removeprefix("$ "))
         assert words[0] == "corepress"

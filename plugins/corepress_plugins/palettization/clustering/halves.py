@@ -9,35 +9,49 @@ from corepress_plugins.palettization.clustering.histogram import compact
 from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels
 
 _CODES = 1 << 16
+_LARGEST_EXPONENT = 16
+_MOST_SCALED = 100
 _VALUES = np.arange(_CODES, dtype=np.uint16).view(np.float16).astype(np.float64)
 # Patterns in the order of their values; infinity and NaN, which do not occur, come last.
 _ASCENDING = np.argsort(np.where(np.isfinite(_VALUES), _VALUES, np.inf), kind="stable")
 
 
-def as_halves(values: Tensor) -> Tensor | None:
-    """Return the bit patterns, int32 of the same shape, of float32 values that are all half-precision numbers."""
-    halves = values.to(torch.float16)
-    if not torch.equal(halves.to(torch.float32), values):
+def as_halves(values: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return the bit patterns (G, n), int32, of float32 values that are half-precision numbers but for a scale.
+
+    The scale (G, 1) of each group is the power of two that brings its largest magnitude near the largest number: a
+    power of two on all values changes no pattern.
+    """
+    numbers = values.numpy()
+    largest = np.maximum(numbers.max(axis=1, keepdims=True), -numbers.min(axis=1, keepdims=True))
+    exponent = np.frexp(np.where(largest > 0, largest, 1.0))[1] - _LARGEST_EXPONENT
+    if np.abs(exponent).max() > _MOST_SCALED:
+        return None
+    scale = torch.from_numpy(np.ldexp(np.float32(1), exponent))
+    halves = (values / scale).to(torch.float16)
+    if not torch.equal(halves.to(torch.float32) * scale, values):
         return None
     # Minus zero becomes zero, which must be one level.
-    return halves.add_(0.0).view(torch.int16).to(torch.int32).bitwise_and_(_CODES - 1)
+    return halves.add_(0.0).view(torch.int16).to(torch.int32).bitwise_and_(_CODES - 1), scale
 
 
 @frozen(eq=False)
 class Halves:
     """Hold the bit pattern of every value (G, n), and those that occur as levels; nothing is rounded.
 
-    `occupied` (G, N) is the pattern of each level, ascending by value; `masses` (G, N) and `values` are theirs.
+    `occupied` (G, N) is the pattern of each level, ascending by value, and `masses` (G, N) are theirs; `scale` (G, 1)
+    makes values of them.
     """
 
     patterns: Tensor
+    scale: Tensor
     fitted: Tensor | None
     occupied: Integers
     masses: Floats
     levels: Levels
 
     @classmethod
-    def of(cls, patterns: Tensor, weights: Tensor | None, fitted: Tensor | None) -> "Halves":
+    def of(cls, patterns: Tensor, scale: Tensor, weights: Tensor | None, fitted: Tensor | None) -> "Halves":
         """Count the patterns (G, n) of fitted values."""
         groups = len(patterns)
         masses = weights
@@ -48,7 +62,7 @@ class Halves:
         mass = torch.bincount(rows.flatten(), weights=flat, minlength=groups * _CODES).view(groups, _CODES)
         places, found, counts = compact(mass.numpy()[:, _ASCENDING])
         occupied = _ASCENDING[places]
-        return cls(patterns, fitted, occupied, found, Levels.of(_VALUES[occupied], found, counts))
+        return cls(patterns, scale, fitted, occupied, found, Levels.of(_VALUES[occupied], found, counts))
 
     def look_up(self, boundaries: Integers) -> Tensor:
         """Return the cluster (G, n), uint8, of every value, given the positions (k + 1, G) that bound the clusters."""
@@ -77,4 +91,4 @@ class Halves:
         mass, moment = sums
         means = (moment / np.where(mass > 0, mass, 1.0)).astype(np.float32)
         used = np.maximum.accumulate(np.where(mass > 0, np.arange(mass.shape[1]), 0), axis=1)
-        return torch.from_numpy(np.take_along_axis(means, used, axis=1))
+        return torch.from_numpy(np.take_along_axis(means, used, axis=1)) * self.scale

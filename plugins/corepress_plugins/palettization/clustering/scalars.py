@@ -73,7 +73,7 @@ def _cluster(
         fitted = weights > 0 if keep is None else (weights > 0) & keep
     patterns = as_halves(values) if half is not None and values.shape[1] >= _FEWEST_HALVES else None
     if patterns is not None:
-        halves = Halves.of(patterns, weights, fitted)
+        halves = Halves.of(*patterns, weights, fitted)
         boundaries = partition(halves.levels, k)
         indices, centroids = halves.look_up(boundaries), halves.means(boundaries)
     else:

@@ -22,12 +22,23 @@ def squared_error(values, found):
 
 
 def test_only_values_that_are_all_half_precision_numbers_have_patterns():
-    assert as_halves(torch.tensor([[1.0, 0.5, -2.0]])).tolist() == [[0x3C00, 0x3800, 0xC000]]
+    patterns, scale = as_halves(torch.tensor([[1.0, 0.5, -1.5]]))
+    assert scale.tolist() == [[2.0**-15]]
+    assert patterns.tolist() == [[0x7800, 0x7400, 0xFA00]]
     assert as_halves(torch.tensor([[1.0, 0.1]])) is None
 
 
+def test_a_power_of_two_changes_no_pattern():
+    values = halves(1, 2, 50)
+    patterns, scale = as_halves(values)
+    for power in (-60, -20, 3, 40):
+        scaled, factor = as_halves(values * 2.0**power)
+        assert torch.equal(scaled, patterns)
+        assert torch.equal(factor, scale * 2.0**power)
+
+
 def test_both_zeros_are_one_pattern():
-    assert as_halves(torch.tensor([[0.0, -0.0]])).tolist() == [[0, 0]]
+    assert as_halves(torch.tensor([[0.0, -0.0]]))[0].tolist() == [[0, 0]]
 
 
 @pytest.mark.parametrize("k", [2, 16, 64, 256])
@@ -68,7 +79,7 @@ def test_fewer_levels_than_clusters_are_exact():
 @given(st.lists(st.floats(-60000, 60000, width=16), min_size=5, max_size=40), st.integers(1, 5))
 def test_indices_ascend_with_the_values(numbers, k):
     values = torch.tensor([numbers])
-    counted = Halves.of(as_halves(values), None, None)
+    counted = Halves.of(*as_halves(values), None, None)
     indices = counted.look_up(partition(counted.levels, k))
     order = np.argsort(values[0].numpy(), kind="stable")
     assert (np.diff(indices[0].numpy()[order].astype(int)) >= 0).all()
