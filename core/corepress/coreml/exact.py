@@ -45,6 +45,8 @@ def stored(encoding: WeightEncoding, rounded: Rounding) -> WeightEncoding:
 def package_value(encoding: WeightEncoding, rounded: Rounding) -> Tensor:
     """Return what a package's chain of operations yields: like `decode`, but every operation rounds its result."""
     match encoding:
+        case Sparse(payload=Dense()):
+            return rounded(encoding.decode())
         case Sparse():
             return package_value(encoding.payload, rounded).where(encoding.mask, 0.0)
         case Palettized():
@@ -66,7 +68,7 @@ def exact_storage(encoding: WeightEncoding, rounded: Rounding, target: Deploymen
     if _rounds_once(encoding, as_is := stored(encoding, rounded)):
         return as_is
     wanted = rounded(encoding.decode())
-    if not bool(torch.isfinite(wanted).all()):
+    if not _is_finite(wanted):
         raise ExportError("its values overflow float16; convert with compute_precision=coremltools.precision.FLOAT32")
     for candidate in _candidates(encoding):
         if support.minimum_target(candidate.form) > target:
@@ -85,12 +87,18 @@ def _rounds_once(encoding: WeightEncoding, storage: WeightEncoding) -> bool:
     match encoding, storage:
         case Sparse(), Sparse():
             return _rounds_once(encoding.payload, storage.payload)
+        case Dense(), Dense():
+            return _is_finite(storage.values)
         case Palettized(scale=None, lut=Dense()), Palettized():
-            return bool(storage.lut.decode().isfinite().all())
+            return _is_finite(storage.lut.decode())
         case Affine(), Affine():
             largest = float(storage.scale.abs().max()) * 2**encoding.n_bits if encoding.scale.numel() else 0.0
             return torch.equal(encoding.scale, storage.scale) and largest < _SAFE
     return False
+
+
+def _is_finite(values: Tensor) -> bool:
+    return not values.numel() or all(bool(torch.isfinite(bound)) for bound in torch.aminmax(values))
 
 
 def _candidates(encoding: WeightEncoding) -> Iterator[WeightEncoding]:

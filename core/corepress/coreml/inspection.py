@@ -129,9 +129,9 @@ def _ratios(shown: Iterable[PackageWeight], others: Iterable[PackageWeight]) -> 
 
 def _inspected(weight: PackageWeight, snr_db: float | None) -> InspectedWeight:
     try:
-        values = weight.value
+        values, distinct = weight.value, weight.distinct
     except ExportError:
-        values = torch.zeros(0)
+        values, distinct = torch.zeros(0), 0
     count = max(torch.Size(weight.shape).numel(), 1)
     return InspectedWeight(
         name=weight.name,
@@ -141,7 +141,7 @@ def _inspected(weight: PackageWeight, snr_db: float | None) -> InspectedWeight:
         bits=8 * weight.nbytes / count,
         nbytes=weight.nbytes,
         sparsity=float((values == 0).float().mean()) if values.numel() else 0.0,
-        distinct=int(torch.unique(values).numel()),
+        distinct=distinct,
         consumers=tuple(f"{c.op_type} {c.op_name}" for c in weight.consumers),
         snr_db=snr_db,
     )

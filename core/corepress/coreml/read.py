@@ -5,6 +5,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+import torch
 from torch import Tensor
 
 from corepress.coreml._coremltools import types
@@ -57,6 +58,15 @@ class PackageWeight:
     def value(self) -> Tensor:
         """The decoded weight in float32, exactly as the program's operations round it."""
         return value_of(self.encoding, self.var) if self.compressed else self.encoding.decode()
+
+    @cached_property
+    def distinct(self) -> int:
+        """The number of distinct values."""
+        if self.dtype != "fp16":
+            return int(torch.unique(self.value).numel())
+        # Half precision has few enough bit patterns to count them all; adding zero makes one of both zeros.
+        patterns = (self.value.half() + 0.0).view(torch.int16).flatten().int() & 0xFFFF
+        return int(torch.bincount(patterns, minlength=1).count_nonzero())
 
 
 def read_weights(model: Any) -> list[PackageWeight]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from corepress.encoding.base import WeightEncoding
 from corepress.encoding.bits import packed_nbytes
+from corepress.encoding.dense import Dense
 from corepress.encoding.forms import SparseForm
 
 
@@ -49,7 +50,9 @@ class Sparse(WeightEncoding):
 
     def decode(self) -> Tensor:
         """Return the payload where the mask is set, zero elsewhere."""
-        return self.payload.decode().where(self.mask, 0.0)
+        values = self.payload.decode()
+        # Dense values are zero outside the mask already.
+        return values if isinstance(self.payload, Dense) else values.where(self.mask, 0.0)
 
     @property
     def form(self) -> SparseForm:
@@ -67,4 +70,7 @@ class Sparse(WeightEncoding):
     def canonical(self) -> Self:
         """Return the encoding that keeps only what is not zero."""
         payload = self.payload.canonical()
-        return attrs.evolve(self, mask=self.mask & (payload.decode() != 0), payload=payload)
+        mask = self.mask & (payload.decode() != 0)
+        if payload is self.payload and torch.equal(mask, self.mask):
+            return self
+        return attrs.evolve(self, mask=mask, payload=payload)

@@ -37,7 +37,9 @@ class CoreMLWeightMetaData:
 
     @sparsity.default
     def _sparsity(self) -> float:
-        return float(np.mean(np.abs(self.val) <= _ZERO)) if self.val.size else 0.0
+        # No number of half precision but zero is as small.
+        zeros = self.val == 0 if self.val.dtype == np.float16 else np.abs(self.val) <= _ZERO
+        return float(np.count_nonzero(zeros) / self.val.size) if self.val.size else 0.0
 
     @unique_values.default
     def _unique_values(self) -> int:
@@ -79,7 +81,10 @@ def get_weights_metadata(mlmodel: Any, weight_threshold: int = 2048) -> WeightsM
         )
     names = {id(weight.var): weight.var.op.name for weight in weights}
     return WeightsMetaData(
-        (weight.var.op.name, CoreMLWeightMetaData(_values(weight), child_ops=_child_ops(weight, names)))
+        (
+            weight.var.op.name,
+            CoreMLWeightMetaData(_values(weight), unique_values=weight.distinct, child_ops=_child_ops(weight, names)),
+        )
         for weight in weights
     )
 
@@ -92,7 +97,7 @@ def _outermost(block: Any) -> Any:
 
 
 def _values(weight: PackageWeight) -> npt.NDArray[Any]:
-    values: npt.NDArray[Any] = weight.value.numpy().astype({"fp16": np.float16, "fp32": np.float32}[weight.dtype])
+    values: npt.NDArray[Any] = (weight.value.half() if weight.dtype == "fp16" else weight.value).numpy()
     return values
 
 
