@@ -91,8 +91,10 @@ def _most_specific(found: list[tuple[Alias, Rule]], rules: Rules[T]) -> tuple[Ru
     config = rules.config_of(rule)
     for alias, other in found:
         if other.level == rule.level and rules.config_of(other) != config:
+            # Places of one constant have its name in common; the last names are those of what reads it.
+            which = 0 if first.names[0] != alias.names[0] else -1
             return rule, [
-                f"{first.names[0]!r} and {alias.names[0]!r} share one weight, but {rules.located(rule)} and "
+                f"{first.names[which]!r} and {alias.names[which]!r} share one weight, but {rules.located(rule)} and "
                 f"{rules.located(other)} ask for different things; give both the same configuration"
             ]
     return rule, []

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from corepress.coreml.saving import save
     from corepress.coreml.target import CoreMLTarget
     from corepress.coreml.verification import Verification, VerifiedWeight, verify
+    from corepress.coreml.weights import CoreMLWeight
 
 __all__ = [
     "Consumer",
     "CoreMLLowering",
     "CoreMLTarget",
+    "CoreMLWeight",
     "DeploymentTarget",
     "Difference",
     "Executable",
@@ -61,6 +63,7 @@ __getattr__ = lazy_names(
         "Consumer": "read",
         "CoreMLLowering": "lowering",
         "CoreMLTarget": "target",
+        "CoreMLWeight": "weights",
         "Difference": "comparison",
         "Executable": "interpreter",
         "InspectedWeight": "inspection",

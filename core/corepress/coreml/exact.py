@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
+from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding, portable_scale
 from corepress.encoding.affine import spread
 from corepress.errors import ExportError
 from corepress.targets import support
@@ -95,6 +95,19 @@ def _rounds_once(encoding: WeightEncoding, storage: WeightEncoding) -> bool:
             largest = float(storage.scale.abs().max()) * 2**encoding.n_bits if encoding.scale.numel() else 0.0
             return torch.equal(encoding.scale, storage.scale) and largest < _SAFE
     return False
+
+
+def fitted(encoding: WeightEncoding) -> WeightEncoding:
+    """Return an encoding whose integers are fitted to scales that half precision holds; nothing else is changed."""
+    match encoding:
+        case Sparse():
+            payload = fitted(encoding.payload)
+            return encoding if payload is encoding.payload else attrs.evolve(encoding, payload=payload)
+        case Palettized(lut=Affine() as lut, scale=None):
+            return attrs.evolve(encoding, lut=fitted(lut))
+        case Affine():
+            return encoding.with_scale(portable_scale(encoding.scale, tiny=True))
+    return encoding
 
 
 def _is_finite(values: Tensor) -> bool:

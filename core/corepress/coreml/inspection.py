@@ -9,7 +9,7 @@ import torch
 from corepress.coreml.pairing import paired, weight_fidelity
 from corepress.coreml.program import load_program, open_model
 from corepress.coreml.provenance import provenance_of
-from corepress.coreml.read import PackageWeight, program_weights
+from corepress.coreml.read import PackageWeight, integer_nbytes, program_weights
 from corepress.coreml.table import table
 from corepress.errors import ExportError
 from corepress.targets.deployment import DeploymentTarget
@@ -40,7 +40,7 @@ class Inspection:
     """What a program stores; printing it gives a table.
 
     `weights` are the compressed constants and the dense ones of two or more axes; `other_nbytes` are the bytes of the
-    other constants: biases, norms. `compared` tells whether it was inspected against another package.
+    other constants: biases, norms, tables of integers. `compared` tells whether another package was inspected with it.
     """
 
     weights: tuple[InspectedWeight, ...]
@@ -95,12 +95,13 @@ def inspect(mlmodel: Any, against: Any = None) -> Inspection:
     """
     package = open_model(mlmodel)
     reference = None if against is None else open_model(against)
-    weights = program_weights(load_program(package))
+    program = load_program(package)
+    weights = program_weights(program)
     shown = [weight for weight in weights if is_shown(weight)]
     ratios = {} if reference is None else _ratios(shown, program_weights(load_program(reference)))
     return Inspection(
         weights=tuple(_inspected(weight, ratios.get(weight.name)) for weight in shown),
-        other_nbytes=sum(w.nbytes for w in weights) - sum(w.nbytes for w in shown),
+        other_nbytes=sum(w.nbytes for w in weights) - sum(w.nbytes for w in shown) + integer_nbytes(program),
         target=str(DeploymentTarget(package.get_spec().specificationVersion)),
         made_by=provenance_of(package),
         compared=reference is not None,

@@ -14,10 +14,15 @@ def open_model(model: Any) -> Any:
         path = Path(model)
         if not (path / "Manifest.json").is_file():
             raise ExportError(f"{path} is not an .mlpackage; give the folder that MLModel.save has written")
-        model = ct.models.MLModel(str(path), skip_model_load=True)
+        try:
+            model = ct.models.MLModel(str(path), skip_model_load=True)
+        except Exception as error:
+            raise ExportError(f"{path} cannot be read, it may be damaged: {error}") from error
     if not isinstance(model, ct.models.MLModel):
         raise ExportError(f"expected an MLModel or the path of an .mlpackage, not {type(model).__name__}")
     kind = model.get_spec().WhichOneof("Type")
+    if kind is None:
+        raise ExportError("the model is empty; its package may be damaged")
     if kind != "mlProgram":
         raise ExportError(f"the model is of type {kind}, not an ML program; convert it with convert_to='mlprogram'")
     return model
@@ -36,7 +41,8 @@ def load_program(mlmodel: Any, version: int | None = None) -> Any:
             file_weights_dir=mlmodel.weights_dir,
         )
     except Exception as error:
-        raise ExportError(f"the package cannot be read, its weight file may be damaged: {error}") from error
+        where = getattr(mlmodel, "package_path", None) or "the package"
+        raise ExportError(f"{where} cannot be read, its weight file may be damaged: {error}") from error
 
 
 def blocks(program: Any) -> Iterator[Any]:

@@ -13,6 +13,9 @@ from corepress.coreml.chain import chain_of, encoding_of, value_of
 from corepress.coreml.program import blocks, load_program, open_model
 from corepress.encoding import WeightEncoding, packed_nbytes
 
+SMALLEST_STORED = 10
+"""Tensors of fewer elements are written into the program, where nothing is gained by compressing them."""
+
 
 @attrs.frozen
 class Consumer:
@@ -86,6 +89,20 @@ def program_weights(program: Any) -> list[PackageWeight]:
             if op.op_type == "const" or op.op_type.startswith("constexpr_"):
                 found += _weight(op)
     return found
+
+
+def integer_nbytes(program: Any) -> int:
+    """Return the stored bytes of the tensors of integers that operations read, such as the table of an embedding."""
+    constants = (op.outputs[0] for block in blocks(program) for op in block.operations if op.op_type == "const")
+    return sum(
+        packed_nbytes(int(np.size(var.val)), var.dtype.get_bitwidth())
+        for var in constants
+        if _is_stored_integers(var) and _readers(var)
+    )
+
+
+def _is_stored_integers(var: Any) -> bool:
+    return bool(types.is_tensor(var.sym_type) and types.is_int(var.dtype) and np.size(var.val) >= SMALLEST_STORED)
 
 
 def _weight(op: Any) -> list[PackageWeight]:

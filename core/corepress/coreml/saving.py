@@ -18,5 +18,7 @@ def save(mlmodel: Any, path: str | Path) -> None:
         raise ExportError(f"{out}: the name of a package ends in .mlpackage")
     if not out.parent.is_dir():
         raise ExportError(f"{out}: there is no folder {str(out.parent)!r}; make it first")
+    if out.exists() and not out.is_dir():
+        raise ExportError(f"{out} is a file, and no package that can be replaced; remove it first")
     with replacing(out) as new:
         mlmodel.save(str(new))

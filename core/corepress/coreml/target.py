@@ -14,8 +14,8 @@ from corepress.coreml._coremltools import op_types, types
 from corepress.coreml.lowering import write_storage
 from corepress.coreml.ops import OpBuilder
 from corepress.coreml.program import blocks, load_program, open_model, replace_value, write_program
-from corepress.coreml.read import PackageWeight, program_weights
-from corepress.coreml.weights import SMALLEST, CoreMLWeight, sanitized, use_of
+from corepress.coreml.read import SMALLEST_STORED, PackageWeight, program_weights
+from corepress.coreml.weights import LAYERS, CoreMLWeight, sanitized, use_of
 from corepress.errors import PlanError
 from corepress.targets import Activation, Target, Weight
 from corepress.targets.deployment import DeploymentTarget
@@ -97,7 +97,7 @@ class CoreMLTarget(Target):
         """The names of all operations and constants, and what the weights were called in torch."""
         ops = {op.name for block in blocks(self._program) for op in block.operations if op.op_type != "const"}
         aliases = {name for w in self._weights for alias in w.subject.aliases for name in alias.names}
-        return frozenset(ops | aliases)
+        return frozenset(ops | aliases | {constant.name for constant in self._constants})
 
     @cached_property
     def known_types(self) -> Collection[str]:
@@ -168,9 +168,12 @@ def _place(weight: CoreMLWeight) -> Any:
 def _why_not(constant: PackageWeight) -> str | None:
     if not constant.readers:
         return "no operation reads it; it is an output of the program"
+    beside = [(op.op_type, parameter) for op, parameter in constant.readers]
+    if all(op_type in LAYERS and parameter not in LAYERS[op_type] for op_type, parameter in beside):
+        return f"it is the {beside[0][1]} of {beside[0][0]}, no weight"
     if len(constant.shape) < 2:
         return "biases and other vectors are not compressed"
     count = math.prod(constant.shape)
-    if count < SMALLEST:
-        return f"it has {count} elements, fewer than {SMALLEST}: it is written into the program itself"
+    if count < SMALLEST_STORED:
+        return f"it has {count} elements, fewer than {SMALLEST_STORED}: it is written into the program itself"
     return None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from corepress.algorithm import WeightFacts
 from corepress.config import Alias, Subject
 from corepress.coreml.chain import rounding_of
-from corepress.coreml.exact import exact_storage, package_value
+from corepress.coreml.exact import exact_storage, fitted, package_value
 from corepress.coreml.match import stem_of
 from corepress.coreml.read import PackageWeight
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
@@ -19,10 +19,7 @@ from corepress.targets import Weight
 from corepress.targets.deployment import DeploymentTarget
 from corepress.targets.torch_kinds import spellings
 
-SMALLEST = 10
-"""Constants of fewer elements are written into the program itself, where nothing is gained by compressing them."""
-
-_LAYERS = {
+LAYERS = {
     "conv": ("weight",),
     "conv_transpose": ("weight",),
     "linear": ("weight",),
@@ -67,7 +64,7 @@ class Use:
 
 def use_of(op: Any, parameter: str, rank: int) -> Use:
     """Return what a constant of `rank` axes is to an operation that reads it as `parameter`."""
-    layer = parameter in _LAYERS.get(op.op_type, ())
+    layer = parameter in LAYERS.get(op.op_type, ())
     kind, axes, groups = op.op_type, (0, 1), 1
     if layer and op.op_type in ("conv", "conv_transpose"):
         kind = f"{op.op_type}{rank - _SPATIAL}d"
@@ -151,12 +148,14 @@ class CoreMLWeight(Weight):
         return self.constant.encoding if self.pending is None else self.pending
 
     def stored(self, encoding: WeightEncoding) -> WeightEncoding:
-        """Return an encoding rounded to the package's precision, in a form that decodes to the same there."""
+        """Return an encoding in the package's precision: integers fitted to its scales, tables rounded."""
         shape = tuple(encoding.shape)
         if shape != self.shape:
             raise WeightError(f"{self.name}: the encoding decodes to {shape}, the weight is {self.shape}")
         if not isinstance(encoding, Dense | Sparse | Palettized | Affine):
             return encoding
+        if self.constant.dtype == "fp16":
+            encoding = fitted(encoding)
         try:
             return exact_storage(encoding, rounding_of(self.var), self.target)
         except ExportError as error:

@@ -15,7 +15,7 @@ from corepress.encoding.composition import (
 from corepress.encoding.dense import Dense
 from corepress.encoding.forms import AffineForm, DenseForm, Form, OpaqueForm, PaletteForm, SparseForm
 from corepress.encoding.palettized import Palettized
-from corepress.encoding.precision import PORTABLE_SIGNIFICAND_BITS, round_significand
+from corepress.encoding.precision import PORTABLE_SIGNIFICAND_BITS, portable_scale, round_significand
 from corepress.encoding.sparse import Sparse
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "pack_bits",
     "packed_nbytes",
     "part_shape",
+    "portable_scale",
     "round_significand",
     "slot_for",
     "unpack_bits",

@@ -101,6 +101,14 @@ class Affine(WeightEncoding):
             grid=tuple(self.scale.shape),
         )
 
+    def with_scale(self, scale: Tensor) -> Self:
+        """Return the nearest integers to the same values under another scale of the same shape."""
+        if torch.equal(scale, self.scale):
+            return self
+        zero_point = 0.0 if self.zero_point is None else spread(self.zero_point.to(torch.float32), self.shape)
+        steps = (self.decode() / spread(scale, self.shape)).round() + zero_point
+        return attrs.evolve(self, data=steps.clamp(*self.bounds).to(self.data.dtype), scale=scale)
+
     def masked(self, mask: Tensor) -> Self:
         """Return the encoding with zero data outside the mask."""
         return attrs.evolve(self, data=self.data.where(mask, 0))

@@ -1,6 +1,6 @@
 """Make a plan: which weight meets which stage with which configuration, and whether that can work."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -45,12 +45,15 @@ def draw_up(
         WeightError: a planned weight holds NaN or infinite values.
     """
     weights = list(target.weights())
-    if not weights and not all(stage.on_activations for stage in stages):
-        raise PlanError(
-            "the model has no compressible weights: corepress knows Linear, convolutions, Embedding and "
-            "MultiheadAttention; a plugin can add other modules with the hook register_module_kinds"
-        )
+    if not weights and target.why_empty is not None:
+        raise PlanError(target.why_empty)
     deployment = min(filter(None, (deployment, target.deployment)), default=None)
+    program = deployment is not None and deployment == target.deployment
+
+    def check(form: Form) -> None:
+        if deployment is not None:
+            check_target(form, deployment, program=program)
+
     drafts = {weight.name: _begin(weight) for weight in weights}
     warnings: list[str] = []
     problems: list[str] = []
@@ -74,7 +77,7 @@ def draw_up(
                 continue
             parameter = _wanted_parameter(stage, match.config)
             draft = _draft_of(stage, match, weight, parameter, drafts, target, problems)
-            if draft is not None and _accept(stage, match, draft, deployment, strict, problems):
+            if draft is not None and _accept(stage, match, draft, check, strict, problems):
                 tasks[draft.weight.name] = Task(match.config, str(match.rule), weight.name, parameter)
         plans.append(StagePlan(stage, tasks, training and "training" in stage.spec.kind))
         problems += _missing_statistics(plans[-1], target)
@@ -140,7 +143,7 @@ def _accept(
     stage: BoundStage,
     match: Match[Any],
     draft: Draft,
-    deployment: DeploymentTarget | None,
+    check: Callable[[Form], None],
     strict: bool,
     problems: list[str],
 ) -> bool:
@@ -160,8 +163,8 @@ def _accept(
         return False
     draft.predicted &= new is not None
     try:
-        if deployment is not None and draft.predicted:
-            check_target(draft.form, deployment)
+        if draft.predicted:
+            check(draft.form)
     except ExportError as lack:
         problems.append(f"{name}: {lack}")
         return False

@@ -110,6 +110,9 @@ class Target(abc.ABC):
     gathers_statistics: bool = False
     """Whether calibration data can run through the model to gather statistics of its weights."""
 
+    why_empty: str | None = None
+    """Why a model without compressible weights is an error; None where it is none."""
+
     remarks: tuple[str, ...] = ()
     """What compressing the model brings with it, for the plan's warnings."""
 

@@ -20,17 +20,19 @@ def minimum_target(form: Form) -> DeploymentTarget:
     return DeploymentTarget.iOS15
 
 
-def check(form: Form, target: Any) -> None:
-    """Raise ExportError, with the way out but without the weight's name, when the target cannot hold the form."""
+def check(form: Form, target: Any, *, program: bool = False) -> None:
+    """Raise ExportError, with the way out but without the weight's name, when the target cannot hold the form.
+
+    `program` says that the target is that of a program which exists, and which no option can raise.
+    """
     wanted, needed = DeploymentTarget.parse(target), minimum_target(form)
     if wanted >= needed:
         return
-    ways_out = ["raise the target"]
+    given = f"the program is for {wanted}" if program else f"minimum_deployment_target is {wanted}"
+    ways_out = [f"convert the model for {needed}" if program else "raise the target"]
     if wanted >= DeploymentTarget.iOS16:
         ways_out.append(" and ".join(_newer_than_ios16(form)))
-    raise ExportError(
-        f"{form.describe()} needs {needed}, but minimum_deployment_target is {wanted}; {' or '.join(ways_out)}"
-    )
+    raise ExportError(f"{form.describe()} needs {needed}, but {given}; {' or '.join(ways_out)}")
 
 
 def _newer_than_ios16(form: Form) -> Iterator[str]:

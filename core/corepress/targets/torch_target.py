@@ -21,6 +21,10 @@ class TorchTarget(Target):
 
     name = "torch"
     gathers_statistics = True
+    why_empty = (
+        "the model has no compressible weights: corepress knows Linear, convolutions, Embedding and "
+        "MultiheadAttention; a plugin can add other modules with the hook register_module_kinds"
+    )
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model

@@ -1,12 +1,13 @@
 """The functions that compress a Core ML program; each runs one pipeline."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from corepress.config import raise_problems
 from corepress.coreml import CoreMLTarget, decompress
-from corepress.errors import ConfigError
-from corepress.pipeline import Pipeline
+from corepress.errors import ConfigError, PlanWarning
+from corepress.pipeline import Pipeline, Report
 from corepress_plugins.coreml.op_config import OpCompressorConfig
 from corepress_plugins.coreml.optimization_config import OptimizationConfig
 from corepress_plugins.coreml.palettizer_config import OpPalettizerConfig
@@ -14,19 +15,21 @@ from corepress_plugins.coreml.pruner_config import OpMagnitudePrunerConfig, OpTh
 from corepress_plugins.coreml.quantizer_config import OpLinearQuantizerConfig, activation_problems
 from corepress_plugins.coreml.stages import activation_stage, weight_stages
 
+_MOST_TOLD = 3
+
 
 def palettize_weights(
     mlmodel: Any,
     config: OptimizationConfig,
-    joint_compression: bool = False,  # noqa: ARG001
+    joint_compression: bool = False,
 ) -> Any:
     """Return a new MLModel whose weights are indices into look-up tables.
 
     Args:
         mlmodel: an MLModel, or the path of an `.mlpackage`; it is not touched.
         config: holds `OpPalettizerConfig`s.
-        joint_compression: accepted for compatibility; what is compressed already is always compressed further, such as
-            the kept values of a sparse weight, or refused.
+        joint_compression: what is compressed already is always compressed further, such as the kept values of a sparse
+            weight; where that cannot be, because it is palettized already, it is left alone, or refused with this flag.
 
     Raises:
         ConfigError, PlanError, WeightError: before any work is done.
@@ -35,13 +38,13 @@ def palettize_weights(
     _check(config, OpPalettizerConfig)
     workers = [op.num_kmeans_workers for _, op in config.op_configs() if isinstance(op, OpPalettizerConfig)]
     many = max(workers, default=1)
-    return _compressed(mlmodel, config, workers=many if many > 1 else None)
+    return _compressed(mlmodel, config, "palette", joint_compression, workers=many if many > 1 else None)
 
 
 def linear_quantize_weights(
     mlmodel: Any,
     config: OptimizationConfig,
-    joint_compression: bool = False,  # noqa: ARG001
+    joint_compression: bool = False,
 ) -> Any:
     """Return a new MLModel whose weights are integers with scales; see `palettize_weights`.
 
@@ -49,13 +52,13 @@ def linear_quantize_weights(
     values.
     """
     _check(config, OpLinearQuantizerConfig)
-    return _compressed(mlmodel, config)
+    return _compressed(mlmodel, config, "affine", joint_compression)
 
 
 def prune_weights(
     mlmodel: Any,
     config: OptimizationConfig,
-    joint_compression: bool = False,  # noqa: ARG001
+    joint_compression: bool = False,
 ) -> Any:
     """Return a new MLModel whose weights are sparse; see `palettize_weights`.
 
@@ -63,7 +66,7 @@ def prune_weights(
     pruned as well.
     """
     _check(config, OpMagnitudePrunerConfig, OpThresholdPrunerConfig)
-    return _compressed(mlmodel, config)
+    return _compressed(mlmodel, config, "sparsity", joint_compression)
 
 
 def linear_quantize_activations(
@@ -107,10 +110,29 @@ def decompress_weights(mlmodel: Any) -> Any:
     return decompress(mlmodel)
 
 
-def _compressed(mlmodel: Any, config: OptimizationConfig, workers: int | None = None) -> Any:
+def _compressed(
+    mlmodel: Any, config: OptimizationConfig, produces: str, joint_compression: bool, workers: int | None = None
+) -> Any:
     target = CoreMLTarget(mlmodel)
-    stages = weight_stages(config, target)
-    return Pipeline(stages).compress(target, workers=workers) if stages else target.result()
+    stages = weight_stages(config, target, None if joint_compression else produces)
+    if not stages:
+        return target.result()
+    pipeline = Pipeline(stages)
+    result = pipeline.compress(target, workers=workers)
+    _tell_grown(pipeline.report())
+    return result
+
+
+def _tell_grown(report: Report) -> None:
+    """Say which weights have become larger than they were dense; nobody else sees the report."""
+    grown = [
+        f"{row.name}: {row.bytes_after} bytes, {row.bytes_before} when dense"
+        for row in report.done
+        if (row.bytes_after or 0) > row.bytes_before
+    ]
+    if grown:
+        more = f"; and {len(grown) - _MOST_TOLD} more" if len(grown) > _MOST_TOLD else ""
+        warnings.warn(f"larger than before: {'; '.join(grown[:_MOST_TOLD])}{more}", PlanWarning, stacklevel=4)
 
 
 def _check(config: object, *accepted: type[OpCompressorConfig]) -> None:

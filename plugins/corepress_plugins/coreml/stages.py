@@ -1,17 +1,22 @@
 """Translation: the stages of a pipeline that do what an optimization configuration asks."""
 
 import functools
+import warnings
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import attrs
 
 from corepress.config import CompressionConfig, Rules, layered
-from corepress.coreml import CoreMLTarget, DeploymentTarget
+from corepress.coreml import CoreMLTarget, CoreMLWeight, DeploymentTarget
+from corepress.encoding import AffineForm, CompositionError, PaletteForm, SparseForm, compose_forms
+from corepress.errors import ExportError, PlanWarning
 from corepress.pipeline import Stage
 from corepress.plugin import registry
 from corepress_plugins.coreml.op_config import OpCompressorConfig
 from corepress_plugins.coreml.optimization_config import STRUCTURED_TYPES, OptimizationConfig
+
+_TYPICAL = {"palette": PaletteForm(4), "affine": AffineForm(8), "sparsity": SparseForm(0.5)}
 
 
 class _Translation(Protocol):
@@ -20,9 +25,14 @@ class _Translation(Protocol):
     def __call__(self, config: OpCompressorConfig) -> Mapping[str, Any] | None: ...
 
 
-def weight_stages(config: OptimizationConfig, target: CoreMLTarget) -> list[Stage]:
-    """Return one stage for each algorithm that the configuration asks for; no two of them reach the same weight."""
+def weight_stages(config: OptimizationConfig, target: CoreMLTarget, sparing: str | None = None) -> list[Stage]:
+    """Return one stage for each algorithm that the configuration asks for; no two of them reach the same weight.
+
+    `sparing` names what the stages produce, where weights that cannot take it any more are to be left alone.
+    """
     config = _with_structured_types(config, target)
+    if sparing is not None:
+        config = _sparing_finished(config, target, sparing)
     assert target.deployment is not None
     portable = target.deployment < DeploymentTarget.iOS18
     return [
@@ -46,6 +56,29 @@ def _with_structured_types(config: OptimizationConfig, target: CoreMLTarget) -> 
     present = {use.op.op_type for weight in target.weights() for use in weight.uses}
     own = {op_type: default for op_type in STRUCTURED_TYPES if op_type in present}
     return config.evolve(global_config=None, op_type_configs={**own, **config.op_type_configs})
+
+
+def _sparing_finished(config: OptimizationConfig, target: CoreMLTarget, produces: str) -> OptimizationConfig:
+    finished = [weight for weight in target.weights() if not _can_take(weight, produces)]
+    left = {
+        weight.name: None
+        for weight in finished
+        if not any(name in config.op_name_configs for alias in weight.subject.aliases for name in alias.names)
+    }
+    if left and any(config.op_configs()):
+        warnings.warn(f"compressed already, and left alone: {', '.join(left)}", PlanWarning, stacklevel=5)
+    return config.evolve(op_name_configs={**config.op_name_configs, **left})
+
+
+def _can_take(weight: CoreMLWeight, produces: str) -> bool:
+    try:
+        compose_forms(weight.encoding().form, produces, _TYPICAL[produces])
+    except CompositionError:
+        return False
+    except ExportError:
+        # The plan says that it is stored in an unknown way.
+        return True
+    return True
 
 
 def _stage(algorithm: str, config: OptimizationConfig, translate: _Translation) -> Stage:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from corepress.encoding import Affine, round_significand
+from corepress.encoding import Affine, portable_scale, round_significand
 
 _UNDER_A_SCALE = 2.0**-7
 
@@ -14,7 +14,7 @@ def integer_lut(entries: Tensor, *, signed: bool) -> Affine:
     `entries` has shape (groups along each axis..., entries, cluster_dim). Unsigned data has its zero point at 127.
     """
     largest = entries.abs().amax(dim=(-2, -1), keepdim=True)
-    return _quantized(entries, round_significand(largest.where(largest > 0, 1.0) / 127), signed)
+    return _quantized(entries, portable_scale(largest.where(largest > 0, 1.0) / 127), signed)
 
 
 def integer_lut_under_scale(entries: Tensor, scale: Tensor, *, signed: bool) -> tuple[Affine, Tensor]:

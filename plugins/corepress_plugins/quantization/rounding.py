@@ -1,7 +1,7 @@
 """Linear quantization: scales and zero points from ranges, integers by rounding to nearest.
 
-The formulas are those of Core ML's weight quantization. Scales have an 11-bit significand, so that `integer * scale` is
-rounded only once in a half-precision package.
+The formulas are those of Core ML's weight quantization. Scales are numbers of half precision wherever that is possible,
+so that `integer * scale` is rounded only once in a package.
 """
 
 import attrs
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from corepress.config import DType
-from corepress.encoding import Affine, round_significand
+from corepress.encoding import Affine, portable_scale, round_significand
 from corepress_plugins.quantization.granularity import QuantizationScheme
 
 _SMALLEST = 2.0**-149  # of float32
@@ -86,7 +86,7 @@ def _ranges(in_blocks: Tensor, *, symmetric: bool) -> tuple[Tensor, Tensor]:
 def _scale_and_zero_point(lowest: Tensor, highest: Tensor, integers: Integers) -> tuple[Tensor, Tensor]:
     low, high = integers.low, integers.high
     width = highest - lowest
-    scale = round_significand((width / (high - low)).float().clamp_min(_SMALLEST))
+    scale = portable_scale((width / (high - low)).float().clamp_min(_SMALLEST))
     zero_point = ((low * highest - high * lowest) / width).round().clamp(low, high)
     # A scale that was rounded down can leave an end of the range more than half a step beyond the integers.
     beyond = (highest / scale + zero_point > high + 0.5) | (lowest / scale + zero_point < low - 0.5)

@@ -99,9 +99,11 @@ def _program(target, values=None):
 def _random():
     rng = np.random.default_rng(3)
     kernel, matrix = rng.standard_normal((8, 4, 3, 3)), rng.standard_normal((8, 128))
-    # Channels of very different sizes, and one of zeros.
+    # Channels of very different sizes, small weights with one channel of dust and one of zeros.
     kernel *= 2.0 ** np.arange(-6, 2)[:, None, None, None]
+    matrix *= 2e-3
     matrix[3] = 0
+    matrix[5] *= 1e-3
     return {"kernel": kernel, "matrix": matrix}
 
 

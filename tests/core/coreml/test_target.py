@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 import warnings
 
 import numpy as np
@@ -10,7 +12,8 @@ from tests.networks.images import SmallConvNet
 from torch import nn
 
 from corepress import Pipeline, Stage
-from corepress.coreml import CoreMLTarget, convert, inspect, read_weights, run
+from corepress.coreml import CoreMLTarget, convert, inspect, read_weights, run, save
+from corepress.coreml import target as target_module
 from corepress.coreml._coremltools import ct, mb, types
 from corepress.errors import ConfigError, ExportError, PlanError, PlanWarning, WeightError
 from corepress.targets import open_target
@@ -214,7 +217,7 @@ def test_a_tied_weight_with_conflicting_rules_is_an_error():
     with pytest.raises(ConfigError) as caught:
         compress(programs.tied(), ("kmeans", config))
     assert str(caught.value) == (
-        "stage 1 (kmeans): 'shared' and 'shared' share one weight, but module_type_configs['gather'] and "
+        "stage 1 (kmeans): 'embed' and 'head' share one weight, but module_type_configs['gather'] and "
         "module_type_configs['linear'] ask for different things; give both the same configuration"
     )
 
@@ -262,7 +265,7 @@ def test_a_form_that_the_program_cannot_hold_is_refused_with_the_smallest_target
     with pytest.raises(PlanError) as caught:
         compress(programs.layers("iOS16"), ("kmeans", {"module_name_configs": {"y_w": {"n_bits": 3}}}))
     assert str(caught.value) == (
-        "y_w: 3-bit palette needs iOS18, but minimum_deployment_target is iOS16; raise the target or use n_bits 4"
+        "y_w: 3-bit palette needs iOS18, but the program is for iOS16; convert the model for iOS18 or use n_bits 4"
     )
 
 
@@ -296,13 +299,11 @@ def test_a_folder_that_is_no_package_is_refused(tmp_path):
 
 
 def test_a_truncated_weight_file_is_refused(path, tmp_path):
-    import shutil
-
     broken = tmp_path / "broken.mlpackage"
     shutil.copytree(path, broken)
     (weights,) = broken.rglob("weight.bin")
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ExportError, match=r"^the package cannot be read, its weight file may be damaged"):
+    with pytest.raises(ExportError, match=rf"^{re.escape(str(broken))} cannot be read, its weight file may be damaged"):
         compress(broken, ("kmeans", KMEANS))
 
 
@@ -466,3 +467,105 @@ def test_a_program_for_ios16_is_raised_to_ios17_for_its_activations():
     with pytest.warns(PlanWarning, match=r"^the program is for iOS16; what is made of it needs iOS17$"):
         small = compress(package, ("ptq", {}), ("activation", {}), data=[{name: torch.rand(1, 16)}])
     assert inspect(small).target == "iOS17"
+
+
+# One load, one save, nothing left behind
+
+
+def test_a_pipeline_loads_once_and_saves_once(path, monkeypatch):
+    calls = []
+    for name in ("load_program", "write_program"):
+        real = getattr(target_module, name)
+        monkeypatch.setattr(target_module, name, lambda *a, n=name, f=real, **k: (calls.append(n), f(*a, **k))[1])
+    compress(path, ("magnitude", PRUNED), ("kmeans", KMEANS), ("ptq", {}))
+    assert calls == ["load_program", "write_program"]
+
+
+def test_saving_replaces_a_package_whole_or_not_at_all(mlmodel, tmp_path, monkeypatch):
+    out = tmp_path / "out.mlpackage"
+    save(mlmodel, out)
+    small = compress(mlmodel, ("kmeans", KMEANS))
+    monkeypatch.setattr(small, "save", lambda path: (_ for _ in ()).throw(OSError("the disk is full")))
+    with pytest.raises(OSError, match="the disk is full"):
+        save(small, out)
+    assert stored(out) == stored(mlmodel)
+    monkeypatch.undo()
+    save(small, out)
+    assert stored(out) == stored(small)
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_saving_refuses_what_is_no_package(mlmodel, tmp_path):
+    file = tmp_path / "file.mlpackage"
+    file.write_text("precious")
+    for path, message in (
+        (tmp_path / "out", f"{tmp_path / 'out'}: the name of a package ends in .mlpackage"),
+        (file, f"{file} is a file, and no package that can be replaced; remove it first"),
+        (tmp_path / "no" / "out.mlpackage", f"{tmp_path / 'no' / 'out.mlpackage'}: there is no folder"),
+    ):
+        with pytest.raises(ExportError, match=re.escape(message)):
+            save(mlmodel, path)
+    assert file.read_text() == "precious"
+
+
+@pytest.mark.parametrize("length", [0, 200])
+def test_a_truncated_program_is_refused(path, tmp_path, length):
+    broken = tmp_path / "broken.mlpackage"
+    shutil.copytree(path, broken)
+    (program,) = broken.rglob("model.mlmodel")
+    program.write_bytes(program.read_bytes()[:length])
+    with pytest.raises(ExportError, match="may be damaged"):
+        compress(broken, ("kmeans", KMEANS))
+
+
+# Small weights, and programs without any
+
+
+@pytest.mark.parametrize("target", ["iOS16", "iOS18"])
+@pytest.mark.parametrize("size", [2e-3, 1e-5, 1e-6])
+@pytest.mark.parametrize("scheme", ["symmetric", "affine"])
+def test_small_weights_are_stored_as_planned(target, size, scheme):
+    values = np.random.default_rng(0).standard_normal((32, 64)) * size
+    values[3] *= 1e-3
+    values[4] = 0
+
+    @mb.program(input_specs=[mb.TensorSpec((4, 64), dtype=types.fp16)], opset_version=programs.opset(target))
+    def program(x):
+        return mb.linear(x=x, weight=mb.const(val=values.astype(np.float16), name="w"))
+
+    pipeline = Pipeline([Stage("ptq", {"global_config": {"quantization_scheme": scheme}})])
+    small = pipeline.compress(programs.package(program, target))
+    (weight,) = (w for w in read_weights(small) if w.name == "w")
+    assert weight.encoding.form.describe() == pipeline.report()["w"].form == "int8"
+    steps = np.maximum(np.ptp(values, axis=1, keepdims=True) / 127, 2.0**-23)
+    assert (np.abs(weight.value.numpy() - values.astype(np.float16)) <= steps).all()
+
+
+def test_a_program_without_weights_is_left_as_it_is_with_a_warning():
+    @mb.program(input_specs=[mb.TensorSpec((4, 16), dtype=types.fp16)], opset_version=programs.opset("iOS18"))
+    def program(x):
+        return mb.add(x=x, y=np.ones(16, np.float16))
+
+    with pytest.warns(PlanWarning, match="^nothing is compressed"):
+        small = compress(programs.package(program, "iOS18"), ("kmeans", KMEANS))
+    assert [weight.ops for weight in read_weights(small)] == [("const",)]
+
+
+def test_the_weights_of_recurrent_layers_are_compressed_and_their_states_are_not():
+    model = nn.LSTM(24, 16, batch_first=True).eval()
+    package = convert(model, torch.rand(2, 5, 24))
+    weights = {w.kind: (w.output_axis, w.input_axis) for w in CoreMLTarget(package).weights()}
+    assert weights == {"lstm": (0, 1)}
+    small = compress(package, ("ptq", {}))
+    kinds = sorted((tuple(e.shape), e.kind) for e in stored(small).values() if len(e.shape) == 2)
+    assert kinds == [((2, 16), "dense"), ((2, 16), "dense"), ((64, 16), "affine"), ((64, 24), "affine")]
+    x = {package.get_spec().description.input[0].name: torch.rand(2, 5, 24).numpy()}
+    for before, after in zip(run(package, x).values(), run(small, x).values(), strict=True):
+        assert np.abs(before - after).max() < 0.02
+
+
+def test_a_bias_by_its_name_has_no_compressible_weight():
+    package = convert(nn.Sequential(nn.Linear(16, 16)).eval(), torch.rand(1, 16))
+    bias = next(name for name, (shape, _) in CoreMLTarget(package).others().items() if shape == (16,))
+    with pytest.raises(ConfigError, match=f"'{bias}' has no compressible weight; remove the rule, or set it to null"):
+        compress(package, ("kmeans", {"module_name_configs": {bias: {}}}))

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corepress.encoding import PORTABLE_SIGNIFICAND_BITS, round_significand
+from corepress.encoding import PORTABLE_SIGNIFICAND_BITS, portable_scale, round_significand
 
 FLOATS = st.floats(min_value=-1.5 * 2.0**127, max_value=1.5 * 2.0**127, width=32, allow_subnormal=False)
 
@@ -47,3 +47,17 @@ def test_a_product_of_two_is_exact_in_float32(left, right):
     product = left * right
     if 2.0**-120 < abs(product) < 2.0**127:
         assert float(np.float32(product)) == product
+
+
+@given(st.lists(st.floats(min_value=2**-30, max_value=60000, width=32), min_size=1, max_size=5))
+def test_scales_are_half_precision_unless_all_are_tiny(numbers):
+    scale = torch.tensor([*numbers, 2.0**-20])
+    portable = portable_scale(scale)
+    assert torch.equal(portable.half().float(), portable)
+    assert (portable >= scale * (1 - 2.0**-11)).all()
+
+
+def test_tiny_scales_keep_their_bits_unless_they_need_not():
+    scale = torch.tensor([2.0**-21 * 1.25, 2.0**-30])
+    assert torch.equal(portable_scale(scale), scale)
+    assert portable_scale(scale, tiny=True).tolist() == [10 * 2.0**-24, 2.0**-24]

@@ -133,7 +133,7 @@ def test_a_shared_constant_is_compressed_as_all_its_readers_agree(ops):
     both = OptimizationConfig().set_op_name("add_1", config).set_op_name("add_2", config.evolve())
     assert ops(linear_quantize_weights(model, both))["w_1"] == "blockwise_shift_scale"
     both.set_op_name("add_2", config.evolve(weight_threshold=11))
-    with pytest.raises(ConfigError, match=r"'w_1' and 'w_1' share one weight, but op_name_configs\['add_1'\] and"):
+    with pytest.raises(ConfigError, match=r"'add_1' and 'add_2' share one weight, but op_name_configs\['add_1'\] and"):
         linear_quantize_weights(model, both)
 
 

@@ -2,7 +2,7 @@ import pytest
 from tests.plugins.coreml import programs
 
 from corepress.coreml import read_weights
-from corepress.errors import PlanError
+from corepress.errors import PlanError, PlanWarning
 from corepress_plugins.coreml import (
     OpLinearQuantizerConfig,
     OpMagnitudePrunerConfig,
@@ -120,16 +120,23 @@ def test_compressed_weights_are_compressed_further_whatever_the_flag(model, ops,
     )
 
 
-def test_a_second_palettization_is_refused_and_can_be_left_out():
+def test_what_is_palettized_already_is_left_alone_or_refused_with_the_flag():
     model = programs.additions(a=programs.values(64, 64), b=programs.values(64, 64))
     first = palettize_weights(model, OptimizationConfig().set_op_name("a", PALETTIZE))
-    with pytest.raises(PlanError, match=r"^a: stage 1 \(uniform\) cannot work: it is palettized already"):
-        palettize_weights(first, OptimizationConfig(PALETTIZE))
-    second = palettize_weights(first, OptimizationConfig(PALETTIZE).set_op_name("a", None))
-    assert {weight.name: weight.encoding.kind for weight in read_weights(second)} == {
-        "a": "palettized",
-        "b": "palettized",
-    }
+    with pytest.warns(PlanWarning, match="^compressed already, and left alone: a$"):
+        second = palettize_weights(first, OptimizationConfig(PALETTIZE))
+    encodings = {weight.name: weight.encoding for weight in read_weights(second)}
+    assert encodings["a"] == next(w.encoding for w in read_weights(first) if w.name == "a")
+    assert encodings["b"].kind == "palettized"
+    for config in (OptimizationConfig(PALETTIZE), OptimizationConfig().set_op_name("a", PALETTIZE)):
+        with pytest.raises(PlanError, match=r"^a: stage 1 \(uniform\) cannot work: it is palettized already"):
+            palettize_weights(first, config, joint_compression=True)
+
+
+def test_a_weight_that_grows_is_told():
+    model = programs.additions(w=programs.values(64, 64))
+    with pytest.warns(PlanWarning, match=r"^larger than before: w: \d+ bytes, 8192 when dense$"):
+        prune_weights(model, OptimizationConfig(OpMagnitudePrunerConfig(target_sparsity=0.0)))
 
 
 def test_dense_weights_are_compressed_with_joint_compression_too(model, ops):

@@ -86,9 +86,14 @@ def test_the_error_is_at_most_half_a_scale(kind, seed, offset, blocks):
     assert steps.max() <= 0.5 + 1e-4
 
 
-@given(kind=st.sampled_from(sorted(KINDS)), seed=st.integers(0, 1000), exponent=st.integers(-90, 90))
+EXPONENTS = st.one_of(st.integers(-90, -30), st.integers(0, 90))
+
+
+@given(kind=st.sampled_from(sorted(KINDS)), seed=st.integers(0, 1000), exponent=EXPONENTS)
 def test_powers_of_two_scale_the_scales_only(kind, seed, exponent):
+    # Where all scales are normal numbers of half precision, or all are too small for it.
     weight = values(seed)
+    weight = weight * 2.0 ** (-40 if exponent < 0 else 0)
     one, other = (quantized(w, (4, 1), KINDS[kind]) for w in (weight, weight * 2.0**exponent))
     assert torch.equal(one.data, other.data)
     assert torch.equal(one.scale * 2.0**exponent, other.scale)
@@ -133,3 +138,20 @@ def test_extreme_ranges_stay_finite(kind, magnitude):
     error = (affine.decode().double() - weight.double()).abs().max() / magnitude
     assert error <= 0.51 / (7 if "int4" in kind else 127)
     assert affine.decode()[0, 3] == 0
+
+
+@given(kind=st.sampled_from(sorted(KINDS)), seed=st.integers(0, 1000), exponent=st.integers(-12, -7))
+def test_scales_of_small_weights_are_half_precision_and_cut_nothing_off(kind, seed, exponent):
+    weight = values(seed) * 2.0**exponent
+    affine = quantized(weight, (4, 1), KINDS[kind])
+    assert torch.equal(affine.scale.half().float(), affine.scale)
+    assert ((affine.decode() - weight).abs() <= spread(affine.scale, weight.shape) * (0.5 + 1e-4)).all()
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_channel_of_dust_beside_others_is_as_exact_as_half_precision(kind):
+    weight = values(3)
+    weight[1] *= 1e-6
+    affine = quantized(weight, (4, 1), KINDS[kind])
+    assert affine.scale[1].item() % 2.0**-24 == 0
+    assert (affine.decode()[1] - weight[1]).abs().max() <= affine.scale[1] / 2
