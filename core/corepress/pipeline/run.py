@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from corepress.algorithm import Unsupported, WeightView, generator_for
 from corepress.calibration import collect
-from corepress.encoding import KIND_OF_PRODUCT, CompositionError, Slot, WeightEncoding, slot_for
+from corepress.encoding import KIND_OF_PRODUCT, CompositionError, Palettized, Slot, WeightEncoding, slot_for
 from corepress.errors import CorepressError, PlanError, PluginError
 from corepress.pipeline.activations import quantized_row
 from corepress.pipeline.blueprint import Blueprint, StagePlan, Task
@@ -251,7 +251,9 @@ def _check_promise(stage: BoundStage, result: object) -> None:
 
 
 def _check_finite(stage: BoundStage, weight: Weight, encoding: WeightEncoding) -> None:
-    values = encoding.decode()
+    # Every value of a palette without a scale is in its tables.
+    in_tables = isinstance(encoding, Palettized) and encoding.scale is None
+    values = encoding.lut.decode() if in_tables else encoding.decode()  # type: ignore[attr-defined]
     if values.numel() and not torch.isfinite(torch.stack(torch.aminmax(values))).all():
         raise PluginError(
             f"{stage.algorithm}: it has made NaN or infinite values of {weight.name}; nothing was written"
