@@ -8,11 +8,21 @@ from pathlib import Path
 
 @contextmanager
 def replacing(out: Path) -> Iterator[Path]:
-    """Give a temporary path to write to; it takes the place of `out`, a file or a folder, if the block succeeds."""
+    """Give a temporary path to write to; it takes the place of `out`, a file or a folder, if the block succeeds.
+
+    Whatever fails or interrupts it, `out` is then what it was before.
+    """
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
-        new = Path(folder) / out.name
+        new, old = Path(folder) / out.name, Path(folder) / "replaced"
         yield new
-        if out.is_dir():
-            # A folder that is not empty cannot be replaced in one step; the old one goes away with the temporary one.
-            out.rename(Path(folder) / "replaced")
-        new.replace(out)
+        if not new.exists():
+            raise FileNotFoundError(f"nothing was written to take the place of {out}")
+        try:
+            if out.is_dir():
+                # A folder that is not empty cannot be replaced in one step.
+                out.rename(old)
+            new.replace(out)
+        except BaseException:
+            if old.exists() and not out.exists():
+                old.rename(out)
+            raise

@@ -73,8 +73,8 @@ def _plain(iterable: Iterable[Any], *_: object, **__: object) -> Iterable[Any]:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Run the converter without side effects; its progress bars are for terminals only."""
-    with _without_traces(), contextlib.ExitStack() as patches:
+    """Run the converter without side effects; its remarks are left out, its progress bars are for terminals only."""
+    with _without_traces(), _without_banners(), contextlib.ExitStack() as patches:
         if not sys.stderr.isatty():
             patches.enter_context(mock.patch.object(_torch_ops, "_tqdm", _plain))
             patches.enter_context(mock.patch.object(_pass_pipeline, "tqdm", _plain))

@@ -49,6 +49,8 @@ def evaluate(
     """
     if max_batches is not None and max_batches < 1:
         raise ExportError(f"max_batches must be at least 1, or None for all, not {max_batches!r}")
+    if not isinstance(data, Iterable):
+        raise ExportError(f"the data must be an iterable of pairs (inputs, target), not {type(data).__name__}")
     package = open_model(mlmodel)
     measure = metric_of(metric, package.get_spec().description)
     executable = Executable(package, precision=precision)

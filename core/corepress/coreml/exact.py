@@ -17,6 +17,7 @@ from corepress.targets.deployment import DeploymentTarget
 
 Rounding = Callable[[Tensor], Tensor]
 _SMALLEST_NORMAL_EXPONENT = -13  # of float16, in the convention of frexp
+_NOT_IN_IOS16 = 3
 _SAFE = 2.0**15  # no float16 product below it overflows
 _TORCH_DTYPES = {np.dtype(np.float16): torch.float16, np.dtype(np.float32): torch.float32}
 
@@ -108,6 +109,15 @@ def fitted(encoding: WeightEncoding) -> WeightEncoding:
         case Affine():
             return encoding.with_scale(portable_scale(encoding.scale, tiny=True))
     return encoding
+
+
+def widened(palette: Palettized) -> Palettized:
+    """Return a palette of 3 bits as one of 4, whose further entries are zeros: iOS16 has no indices of 3 bits."""
+    if palette.n_bits != _NOT_IN_IOS16 or not isinstance(palette.lut, Dense):
+        return palette
+    more = 2 ** (palette.n_bits + 1) - 2**palette.n_bits
+    lut = Dense(torch.nn.functional.pad(palette.lut.values, (0, 0, 0, more)))
+    return attrs.evolve(palette, lut=lut, n_bits=palette.n_bits + 1)
 
 
 def _is_finite(values: Tensor) -> bool:

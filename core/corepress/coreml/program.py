@@ -12,6 +12,8 @@ def open_model(model: Any) -> Any:
     """Return the MLModel of a model or of the path of an `.mlpackage`; raises ExportError when it is no ML program."""
     if isinstance(model, str | Path):
         path = Path(model)
+        if not path.exists():
+            raise ExportError(f"{str(model)!r}: there is no such package")
         if not (path / "Manifest.json").is_file():
             raise ExportError(f"{path} is not an .mlpackage; give the folder that MLModel.save has written")
         try:

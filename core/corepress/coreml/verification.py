@@ -100,6 +100,8 @@ def verify(
     """
     if tolerance is not None and not tolerance >= 0:
         raise ExportError(f"tolerance must be 0 or more, not {tolerance!r}")
+    if not isinstance(model, nn.Module):
+        raise ExportError(f"expected a torch.nn.Module to compare with, not {type(model).__name__}")
     if any(isinstance(module, Simulator) for module in model.modules()):
         raise ExportError("the model is prepared for training but not finalized; compare with what finalize() returns")
     package = open_model(mlmodel)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from corepress.algorithm import WeightFacts
 from corepress.config import Alias, Subject
 from corepress.coreml.chain import rounding_of
-from corepress.coreml.exact import exact_storage, fitted, package_value
+from corepress.coreml.exact import exact_storage, fitted, package_value, widened
 from corepress.coreml.match import stem_of
 from corepress.coreml.read import PackageWeight
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
@@ -156,6 +156,9 @@ class CoreMLWeight(Weight):
             return encoding
         if self.constant.dtype == "fp16":
             encoding = fitted(encoding)
+        if isinstance(encoding, Palettized) and self.target < DeploymentTarget.iOS18:
+            # Who asks for 3 bits is refused by the plan; this one has found them in the values.
+            encoding = widened(encoding)
         try:
             return exact_storage(encoding, rounding_of(self.var), self.target)
         except ExportError as error:

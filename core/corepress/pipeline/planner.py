@@ -163,8 +163,8 @@ def _accept(
         return False
     draft.predicted &= new is not None
     try:
-        if draft.predicted:
-            check(draft.form)
+        # A form that is not predicted is right in kind, which is enough to know that a target has no joint forms.
+        check(draft.form)
     except ExportError as lack:
         problems.append(f"{name}: {lack}")
         return False

@@ -99,7 +99,7 @@ def linear_quantize_activations(
     )
     if not any(config.op_configs()):
         return CoreMLTarget(mlmodel).result()
-    return Pipeline([activation_stage(config)]).compress(mlmodel, data=sample_data)
+    return Pipeline([activation_stage(config)]).compress(CoreMLTarget(mlmodel, activations=True), data=sample_data)
 
 
 def decompress_weights(mlmodel: Any) -> Any:

@@ -486,8 +486,9 @@ def test_saving_replaces_a_package_whole_or_not_at_all(mlmodel, tmp_path, monkey
     save(mlmodel, out)
     small = compress(mlmodel, ("kmeans", KMEANS))
     monkeypatch.setattr(small, "save", lambda path: (_ for _ in ()).throw(OSError("the disk is full")))
-    with pytest.raises(OSError, match="the disk is full"):
+    with pytest.raises(ExportError) as caught:
         save(small, out)
+    assert str(caught.value) == f"{out} cannot be written: the disk is full; it is what it was before"
     assert stored(out) == stored(mlmodel)
     monkeypatch.undo()
     save(small, out)
@@ -569,3 +570,23 @@ def test_a_bias_by_its_name_has_no_compressible_weight():
     bias = next(name for name, (shape, _) in CoreMLTarget(package).others().items() if shape == (16,))
     with pytest.raises(ConfigError, match=f"'{bias}' has no compressible weight; remove the rule, or set it to null"):
         compress(package, ("kmeans", {"module_name_configs": {bias: {}}}))
+
+
+@pytest.mark.parametrize("target", ["iOS16", "iOS18"])
+def test_values_found_in_three_bits_are_stored_in_what_the_target_has(target):
+    values = np.random.default_rng(0).integers(0, 7, (32, 64)).astype(np.float16) / 8
+
+    @mb.program(input_specs=[mb.TensorSpec((4, 64), dtype=types.fp16)], opset_version=programs.opset(target))
+    def program(x):
+        return mb.linear(x=x, weight=mb.const(val=values, name="w"))
+
+    small = compress(programs.package(program, target), ("unique", {}))
+    assert stored(small)["w"].n_bits == (4 if target == "iOS16" else 3)
+    assert np.array_equal(stored(small)["w"].decode(), values.astype(np.float32))
+
+
+@pytest.mark.parametrize("first", ["magnitude", "ptq"])
+def test_a_joint_form_is_refused_by_the_plan_even_where_its_size_is_unknown(first):
+    pipeline = Pipeline([Stage(first), Stage("unique")])
+    with pytest.raises(PlanError, match="needs iOS18, but the program is for iOS16; convert the model for iOS18"):
+        pipeline.plan(programs.layers("iOS16"))

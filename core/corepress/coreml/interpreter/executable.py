@@ -134,7 +134,8 @@ def _wanted(program: Any, outputs: Iterable[str] | None, intermediates: bool) ->
     known |= {name: var for name, var in _main(program).inputs.items() if not types.is_state(var.sym_type)}
     for name in outputs or ():
         if name not in known:
-            raise ExportError(f"the program computes no value {name!r}{did_you_mean(name, known)}")
+            near = did_you_mean(name, known) or f"; its outputs are {', '.join(declared)}"
+            raise ExportError(f"the program computes no value {name!r}{near}")
     return {name: known[name] for name in outputs or ()}
 
 

@@ -127,7 +127,10 @@ def _tensor(given: Any, expected: Input, rounded: bool) -> Tensor:
 
 
 def _from_array(given: Any, expected: Input) -> Tensor:
-    array = np.asarray(given)
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise ExportError(f"input {expected.name!r} must be {expected.describe()}: {error}") from error
     if array.dtype.kind not in "fiub":
         raise ExportError(f"input {expected.name!r} must be {expected.describe()}, not {array.dtype}")
     return torch.from_numpy(np.array(array))
