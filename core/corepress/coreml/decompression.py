@@ -27,7 +27,7 @@ def decompress(model: Any) -> Any:
     values = [weight.value for weight in compressed]
     for weight, value in zip(compressed, values, strict=True):
         _replace(weight, value.numpy().astype(types.nptype_from_builtin(weight.var.dtype)))
-    return write_program(program, model, {}, skip_model_load=getattr(model, "__proxy__", None) is None)
+    return write_program(program, model, {})
 
 
 def _replace(weight: PackageWeight, values: Any) -> None:

@@ -19,6 +19,11 @@ def stem_of(name: str) -> str:
     return _SUFFIX.sub("", name)
 
 
+def sanitized(name: str) -> str:
+    """Return a name as the converter of coremltools spells it in a program."""
+    return re.sub(r"\W", "_", name)
+
+
 class PackageWeights:
     """The weights of a package, found by recorded operation name or by the converter's naming of parameters."""
 
@@ -43,11 +48,9 @@ class PackageWeights:
                     raise VerificationError(f"{name}: missing from the package, which recorded it as {recorded!r}")
                 return self._by_name[recorded]
         for name in names:
-            sanitized = re.sub(r"\W", "_", name)
+            stem = sanitized(name)
             # A name must not begin with a digit; the converter puts something before it.
-            found = [
-                weight for prefix in ("", "_", "op_", "var_") for weight in self._by_stem.get(prefix + sanitized, [])
-            ]
+            found = [weight for prefix in ("", "_", "op_", "var_") for weight in self._by_stem.get(prefix + stem, [])]
             if found:
                 # The parameter itself has the shortest name; others were made of it.
                 return min(found, key=lambda weight: (not weight.compressed, len(weight.name)))

@@ -1,12 +1,12 @@
 """Placement: put each weight's own operations where its marker stands."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from corepress.coreml._coremltools import types
 from corepress.coreml.lowering import lower
 from corepress.coreml.markers import Marked, marked_weight
+from corepress.coreml.match import sanitized
 from corepress.coreml.ops import OpBuilder
 from corepress.coreml.program import blocks, replace_value
 from corepress.targets.deployment import DeploymentTarget
@@ -45,7 +45,7 @@ def place(program: Any, codes: Mapping[int, Marked], target: DeploymentTarget) -
 
 def _free_name(weight_name: str, taken: set[str]) -> str:
     """Return an identifier made of the weight's name that no value of the program has."""
-    name = re.sub(r"\W", "_", weight_name)
+    name = sanitized(weight_name)
     name = name if not name[:1].isdigit() else f"_{name}"
     while name in taken:
         name += "_"

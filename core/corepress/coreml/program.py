@@ -84,8 +84,10 @@ def write_program(
     """Return an MLModel of the program with the interface of the MLModel `like` and more user-defined metadata.
 
     `version` is that of the specification, by default that of `like`. `options` go to the package writer:
-    `skip_model_load`, `package_dir`. No default pass runs: some of them break joint forms.
+    `skip_model_load`, by default as `like` was made, and `package_dir`. No default pass runs: some of them break joint
+    forms.
     """
+    options.setdefault("skip_model_load", getattr(like, "__proxy__", None) is None)
     spec = like.get_spec()
     spec.description.metadata.userDefined.update(metadata)
     with undisturbed():

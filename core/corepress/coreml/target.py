@@ -12,10 +12,11 @@ from corepress.config.scalars import PATTERN_SIGNS
 from corepress.coreml import provenance
 from corepress.coreml._coremltools import op_types, types
 from corepress.coreml.lowering import write_storage
+from corepress.coreml.match import sanitized
 from corepress.coreml.ops import OpBuilder
 from corepress.coreml.program import blocks, load_program, open_model, replace_value, write_program
 from corepress.coreml.read import SMALLEST_STORED, PackageWeight, program_weights
-from corepress.coreml.weights import LAYERS, CoreMLWeight, sanitized, use_of
+from corepress.coreml.weights import LAYERS, CoreMLWeight, use_of
 from corepress.errors import PlanError
 from corepress.targets import Activation, Target, Weight
 from corepress.targets.deployment import DeploymentTarget
@@ -32,11 +33,12 @@ class CoreMLTarget(Target):
     """
 
     name = "coreml"
+    deployment: DeploymentTarget
 
     def __init__(self, model: Any, *, activations: bool = False) -> None:
         self.model = open_model(model)
         own = DeploymentTarget(self.model.get_spec().specificationVersion)
-        self.deployment = self._holds = max(own, DeploymentTarget.iOS17 if activations else DeploymentTarget.iOS16)
+        self.deployment = max(own, DeploymentTarget.iOS17 if activations else DeploymentTarget.iOS16)
         if self.deployment > own:
             self.remarks = (f"the program is for {own}; what is made of it needs {self.deployment}",)
         self._program = load_program(self.model, self.deployment)
@@ -55,7 +57,7 @@ class CoreMLTarget(Target):
             CoreMLWeight(
                 constant,
                 tuple(use_of(op, parameter, len(constant.shape)) for op, parameter in constant.readers),
-                self._holds,
+                self.deployment,
                 torch_names.get(constant.name, ()),
             )
             for constant in self._constants
@@ -137,19 +139,12 @@ class CoreMLTarget(Target):
         """Return an MLModel whose compressed constants alone differ from those of the model that was opened."""
         self._place_pending()
         entries = {provenance.PREFIX + key: value for key, value in (made_by or {}).items()}
-        return write_program(
-            self._program,
-            self.model,
-            entries,
-            version=self._holds,
-            skip_model_load=getattr(self.model, "__proxy__", None) is None,
-        )
+        return write_program(self._program, self.model, entries, version=self.deployment)
 
     def _place_pending(self) -> None:
         for weight in self._weights:
             if weight.pending is not None:
-                weight.var = _place(weight)
-                weight.constant = attrs.evolve(weight.constant, var=weight.var)
+                weight.constant = attrs.evolve(weight.constant, var=_place(weight))
                 weight.pending = None
 
 

@@ -1,6 +1,5 @@
 """Handles on the weights of a Core ML program."""
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -85,14 +84,13 @@ def _transposed(op: Any, parameter: str) -> bool:
 class CoreMLWeight(Weight):
     """A weight of a Core ML program: a constant with all its consumers, or the end of a chain of constants.
 
-    `layers` maps names of constants to the names that the weight had in the torch model, where the package records it.
-    Where its consumers see different channel axes, those of the first one count.
+    `torch_names` are those that it had in the torch model, where the package records them. Where its consumers see
+    different channel axes, those of the first one count.
     """
 
     def __init__(
         self, weight: PackageWeight, uses: tuple[Use, ...], target: DeploymentTarget, torch_names: Iterable[str]
     ) -> None:
-        self.var = weight.var
         self.constant = weight
         self.uses = uses
         self.target = target
@@ -111,6 +109,11 @@ class CoreMLWeight(Weight):
             input_axis=first.axes[1],
             groups=first.groups,
         )
+
+    @property
+    def var(self) -> Any:
+        """The value of the program that is the weight."""
+        return self.constant.var
 
     def fresh(self) -> "CoreMLWeight":
         """Return a handle on the same weight that shares nothing that is written."""
@@ -168,6 +171,10 @@ class CoreMLWeight(Weight):
         """Keep the encoding, as it is stored, until the program is written."""
         self.pending = self.stored(encoding)
 
+    def written(self, encoding: WeightEncoding) -> WeightEncoding:  # noqa: ARG002  (what was kept is asked)
+        """Return the encoding as it is stored."""
+        return self.encoding()
+
 
 def _spelled(names: Iterable[str]) -> Iterable[str]:
     """Yield each name of a parameter, and that of its module where there is one."""
@@ -176,8 +183,3 @@ def _spelled(names: Iterable[str]) -> Iterable[str]:
         for ending in (".weight", "_weight"):
             if name.endswith(ending):
                 yield name.removesuffix(ending)
-
-
-def sanitized(name: str) -> str:
-    """Return a name as the converter of coremltools spells it in a program."""
-    return re.sub(r"\W", "_", name)

@@ -151,11 +151,11 @@ class StageRun:
             weight = task.handle(run.target)
             now = run.encodings.get(name) or weight.encoding()
             try:
-                encoding = weight.stored(self._encode(run, weight, now, task, statistics.get(name, {})))
+                encoding = self._encode(run, weight, now, task, statistics.get(name, {}))
             except (Unsupported, CompositionError) as reason:
                 return str(reason), time.perf_counter() - begin
             weight.write(encoding)
-            return encoding, time.perf_counter() - begin
+            return weight.written(encoding), time.perf_counter() - begin
 
         for (name, _), (outcome, seconds) in zip(tasks, run.map(work, tasks, self.stage.label), strict=True):
             if isinstance(outcome, str):

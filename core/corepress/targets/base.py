@@ -90,13 +90,13 @@ class Weight(abc.ABC):
     def encoding(self) -> WeightEncoding:
         """Return what the weight already is; `Dense` when it is not compressed."""
 
-    def stored(self, encoding: WeightEncoding) -> WeightEncoding:
-        """Return an encoding as the target stores it, in its precision."""
-        return encoding
-
     @abc.abstractmethod
     def write(self, encoding: WeightEncoding) -> None:
         """Make the weight what `encoding` says."""
+
+    def written(self, encoding: WeightEncoding) -> WeightEncoding:
+        """Return what the weight has become by writing `encoding`: the same, unless the target stores it otherwise."""
+        return encoding
 
 
 class Target(abc.ABC):

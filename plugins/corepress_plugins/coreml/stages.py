@@ -33,7 +33,6 @@ def weight_stages(config: OptimizationConfig, target: CoreMLTarget, sparing: str
     config = _with_structured_types(config, target)
     if sparing is not None:
         config = _sparing_finished(config, target, sparing)
-    assert target.deployment is not None
     portable = target.deployment < DeploymentTarget.iOS18
     return [
         _stage(
