@@ -11,15 +11,21 @@ def few_distinct(points: Tensor, k: int) -> Iterator[tuple[int, tuple[Tensor, Te
 
     The distinct vectors are the first centroids (k, d), the last of them is repeated; indices (n,) are exact.
     """
-    mixed = _mixed(points)
-    ordered = mixed.sort(dim=1).values
-    # Different vectors may mix to the same number, never the reverse: this only rules groups out.
-    distinct = (ordered[:, 1:] != ordered[:, :-1]).sum(dim=1) + 1
-    for group in (distinct <= k).nonzero()[:, 0].tolist():
+    # The start of a group rules most out before all of it is sorted.
+    possible = (_distinct_at_least(points[:, : 4 * k]) <= k).nonzero()[:, 0]
+    remaining = possible[_distinct_at_least(points[possible]) <= k]
+    for group in remaining.tolist():
         vectors, indices = torch.unique(points[group], dim=0, return_inverse=True)
         if len(vectors) <= k:
             padded = torch.cat([vectors, vectors[-1:].expand(k - len(vectors), -1)])
             yield group, (padded, indices)
+
+
+def _distinct_at_least(points: Tensor) -> Tensor:
+    """Return a number (G,) of distinct vectors that no group falls short of."""
+    # Different vectors may mix to the same number, never the reverse.
+    ordered = _mixed(points).sort(dim=1).values
+    return (ordered[:, 1:] != ordered[:, :-1]).sum(dim=1) + 1
 
 
 def _mixed(points: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """Clustering of vectors."""
 
+from collections.abc import Callable, Iterator
+
 import pytest
 import torch
 from torch import Tensor
@@ -50,6 +52,45 @@ def test_the_same_generator_gives_the_same_clusters() -> None:
     first, second = (cluster_vectors(points, 16, generator=seeded(5)) for _ in range(2))
     assert torch.equal(first.centroids, second.centroids)
     assert torch.equal(first.indices, second.indices)
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("groups", "n", "d", "k"), [(1, 70_001, 4, 4), (3, 5003, 3, 16), (1, 3000, 2, 128)])
+def test_any_number_of_threads_gives_the_same_clusters(
+    threads: Callable[[int], None], groups: int, n: int, d: int, k: int
+) -> None:
+    points = torch.randn(groups, n, d, generator=seeded(1))
+    weights = torch.rand(groups, n, generator=seeded(2))
+    found = []
+    for count in (1, 2):
+        threads(count)
+        found.append(cluster_vectors(points, k, generator=seeded(5), weights=weights))
+    assert torch.equal(found[0].centroids, found[1].centroids)
+    assert torch.equal(found[0].indices, found[1].indices)
+
+
+def test_vectors_far_from_zero_are_told_apart() -> None:
+    points = torch.randn(1, 2000, 2, generator=seeded(1))
+    far = 1 + points / 2**12
+    plain = relative_error(points, cluster_vectors(points, 16, generator=seeded()))
+    error = (far - decoded(cluster_vectors(far, 16, generator=seeded()))).double().square().sum()
+    spread = (far - 1).double().square().sum()
+    torch.testing.assert_close(error / spread, plain[0], rtol=5e-2, atol=0)
+
+
+def test_many_separated_clusters_are_all_found() -> None:
+    centres = torch.cartesian_prod(*[torch.arange(8.0)] * 2)
+    label = torch.arange(6400) % 64
+    points = (centres[label] + 0.01 * torch.randn(6400, 2, generator=seeded(1)))[None]
+    found = cluster_vectors(points, 64, generator=seeded())
+    assert len(torch.unique(found.indices)) == 64
+    torch.testing.assert_close(decoded(found)[0], centres[label], rtol=0, atol=0.02)
 
 
 def test_the_global_random_state_is_not_touched() -> None:
