@@ -29,4 +29,5 @@ def sensitivity_of(squared_gradients: Tensor, name: str) -> Tensor:
     if not most:
         return torch.ones(found.shape)
     smallest = least or float(found.where(found > 0, most).min())
-    return (found / most).clamp_min_(max(smallest / most, _LEAST)).to(torch.float32)
+    shares: Tensor = (found / most).clamp_min_(max(smallest / most, _LEAST))
+    return shares.to(torch.float32)
