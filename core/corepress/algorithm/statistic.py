@@ -25,6 +25,9 @@ class Statistic(abc.ABC):
     def observe_gradient(self, gradient: Tensor) -> None:  # noqa: B027  (optional)
         """See the gradient of the loss with respect to the weight, once for every batch."""
 
+    def observe_sample_gradients(self, gradients: Tensor) -> None:  # noqa: B027  (optional)
+        """See the gradients (samples, *weight) of the losses of some samples, where the spec says `per_sample`."""
+
     @abc.abstractmethod
     def result(self) -> Any:
         """Return the statistic."""
@@ -34,9 +37,16 @@ class Statistic(abc.ABC):
 class StatisticSpec:
     """Name a statistic and say how to gather it; equal specs are gathered once.
 
-    `needs` is `inputs` (forward passes) or `loss` (backward passes too). `make` makes a `Statistic` for a weight.
+    `needs` is `inputs` (forward passes) or `loss` (backward passes too). `make` makes a `Statistic` for a weight. With
+    `per_sample`, gradients are those of each sample by itself.
     """
 
     name: str
     needs: str = attrs.field(validator=attrs.validators.in_(("inputs", "loss")))
     make: Callable[[WeightFacts], Statistic]
+    per_sample: bool = attrs.field(default=False, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse single samples of what is no gradient."""
+        if self.per_sample and self.needs != "loss":
+            raise ValueError(f"statistic {self.name!r}: per_sample is about gradients; it needs 'loss'")

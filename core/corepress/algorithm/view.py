@@ -13,7 +13,8 @@ class WeightFacts:
     `output_axis` and `input_axis` are the channel axes (a transposed convolution has them the other way round).
     `groups` is the number of groups of a grouped convolution. `kind` is the module kind, such as `linear` or `conv2d`.
     `slot` is `weight`, or `part` when it is a part of what the weight already is: its look-up table, whose shape is
-    (tables along each axis of the weight..., entries, cluster_dim).
+    (tables along each axis of the weight..., entries, cluster_dim). `aliases` are further names of the weight: those of
+    tied parameters, and in a Core ML program what it was called in torch.
     """
 
     name: str
@@ -23,6 +24,7 @@ class WeightFacts:
     input_axis: int = 1
     groups: int = 1
     slot: str = "weight"
+    aliases: tuple[str, ...] = attrs.field(default=(), eq=False)
 
     @property
     def count(self) -> int:

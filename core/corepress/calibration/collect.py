@@ -1,14 +1,19 @@
 """One pass over the data for all statistics that the planned algorithms ask for."""
 
+import random
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from corepress.algorithm import Statistic, StatisticSpec, WeightFacts
-from corepress.errors import PlanError
+from corepress.calibration.sample_gradients import sample_gradients
+from corepress.errors import PlanError, PlanWarning
 
 Requests = Mapping[str, Collection[StatisticSpec]]
 LossFunction = Callable[[nn.Module, Any], Tensor]
@@ -41,34 +46,98 @@ def collect(
     requests: Requests,
     data: Iterable[Any],
     loss_fn: LossFunction | None = None,
+    *,
+    fewest: int = 1,
+    most: int | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return the requested statistics by weight name and statistic name.
 
     `data` yields batches: a tensor, a tuple or list of positional inputs, or a dict of keyword inputs. With `loss_fn`,
-    each batch goes to `loss_fn(model, batch)` instead. The model runs in evaluation mode and is left as it was: mode,
-    gradients, `requires_grad` and buffers included.
+    each batch goes to `loss_fn(model, batch)` instead. At most `most` batches are read. The model runs in evaluation
+    mode and is left as it was: mode, gradients, `requires_grad` and buffers included, and so is the global random
+    state. Weights that the loss does not depend on are told in one `PlanWarning`.
 
     Raises:
-        PlanError: a statistic needs a loss and `loss_fn` is missing or returns none, or the data is empty.
+        PlanError: a statistic needs a loss and `loss_fn` is missing or returns none, or there are fewer than `fewest`
+            batches.
     """
     asked = {w.name: {spec: spec.make(w.facts) for spec in dict.fromkeys(requests.get(w.name, ()))} for w in weights}
-    backward = any(spec.needs == "loss" for specs in asked.values() for spec in specs)
+    wanted = {spec for specs in asked.values() for spec in specs}
+    backward = any(spec.needs == "loss" for spec in wanted)
+    whole = any(spec.needs == "loss" and not spec.per_sample for spec in wanted)
+    singly = any(spec.per_sample for spec in wanted)
     if backward and loss_fn is None:
         raise PlanError("a statistic needs gradients of a loss; pass loss_fn=lambda model, batch: ...")
     batches = 0
-    with _left_as_it_was(model, weights if backward else ()), _listening(weights, asked):
-        for batch in data:
+    effect = _Effect(asked)
+    with _random_state_kept(), _left_as_it_was(model, weights if backward else ()):
+        for batch in islice(data, most):
             batches += 1
-            with torch.set_grad_enabled(backward):
-                result = _forward(model, batch) if loss_fn is None else loss_fn(model, batch)
-            if backward:
-                _backward(model, weights, asked, result)
+            if not singly or any(not spec.per_sample for spec in wanted):
+                with _listening(weights, asked), torch.set_grad_enabled(whole):
+                    result = _forward(model, batch) if loss_fn is None else loss_fn(model, batch)
+                if whole:
+                    effect.of_batch(_gradients(model, weights, result))
+            if singly:
+                assert loss_fn is not None
+                parameters = {w.name: w.parameter for w in weights if any(s.per_sample for s in asked[w.name])}
+                for gradients in sample_gradients(model, parameters, batch, loss_fn):
+                    effect.of_samples(gradients)
+    _require_batches(batches, fewest)
+    effect.tell_of_missing()
+    return {name: {spec.name: found.result() for spec, found in specs.items()} for name, specs in asked.items()}
+
+
+def _require_batches(batches: int, fewest: int) -> None:
     if not batches:
         raise PlanError(
             "the calibration data is empty; pass an iterable of at least one batch "
             "(a list or a DataLoader: a generator is used up by the first stage that reads it)"
         )
-    return {name: {spec.name: found.result() for spec, found in specs.items()} for name, specs in asked.items()}
+    if batches < fewest:
+        raise PlanError(
+            f"the calibration data ended after {batches} of the {fewest} batches that the configuration asks for; "
+            "pass more data, or ask for fewer batches"
+        )
+
+
+class _Effect:
+    """Shows gradients to the statistics, and remembers which weights had any."""
+
+    def __init__(self, asked: Mapping[str, Mapping[StatisticSpec, Statistic]]) -> None:
+        self._asked = {
+            name: mine
+            for name, specs in asked.items()
+            if (mine := {spec: found for spec, found in specs.items() if spec.needs == "loss"})
+        }
+        self._still = set(self._asked)
+
+    def of_batch(self, gradients: Mapping[str, Tensor]) -> None:
+        for statistic, gradient in self._pairs(gradients, per_sample=False):
+            statistic.observe_gradient(gradient)
+
+    def of_samples(self, gradients: Mapping[str, Tensor]) -> None:
+        for statistic, gradient in self._pairs(gradients, per_sample=True):
+            statistic.observe_sample_gradients(gradient)
+
+    def _pairs(self, gradients: Mapping[str, Tensor], *, per_sample: bool) -> Iterator[tuple[Statistic, Tensor]]:
+        self._still -= {name for name in self._still.intersection(gradients) if bool(gradients[name].any())}
+        for name, gradient in gradients.items():
+            for spec, statistic in self._asked.get(name, {}).items():
+                if spec.per_sample is per_sample:
+                    yield statistic, gradient
+
+    def tell_of_missing(self) -> None:
+        """Warn of weights whose gradient was missing or zero for every batch."""
+        missing = [name for name in self._asked if name in self._still]
+        if missing:
+            names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+            warnings.warn(
+                f"the loss does not depend on {len(missing)} of {len(self._asked)} weights: {names}; "
+                "their gradients are zero, so that none of their values counts more than another",
+                PlanWarning,
+                stacklevel=3,
+            )
 
 
 def _forward(model: nn.Module, batch: Any) -> Any:
@@ -79,21 +148,12 @@ def _forward(model: nn.Module, batch: Any) -> Any:
     return model(batch)
 
 
-def _backward(
-    model: nn.Module,
-    weights: Sequence[Calibrated],
-    asked: Mapping[str, Mapping[StatisticSpec, Statistic]],
-    loss: Any,
-) -> None:
+def _gradients(model: nn.Module, weights: Sequence[Calibrated], loss: Any) -> dict[str, Tensor]:
     if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
         raise PlanError(f"loss_fn must return a tensor of one value that depends on the model's weights, not {loss!r}")
     model.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    for weight in weights:
-        gradient = weight.parameter.grad
-        for spec, statistic in asked[weight.name].items():
-            if spec.needs == "loss" and gradient is not None:
-                statistic.observe_gradient(gradient.detach())
+    return {w.name: w.parameter.grad.detach() for w in weights if w.parameter.grad is not None}
 
 
 @contextmanager
@@ -117,6 +177,19 @@ def _observer(statistic: Statistic) -> Callable[[nn.Module, tuple[Any, ...], dic
             statistic.observe_input(module, inputs or tuple(keywords.values()))
 
     return observe
+
+
+@contextmanager
+def _random_state_kept() -> Iterator[None]:
+    """Put the global random state back, which shuffled data and losses draw from."""
+    devices = list(range(torch.cuda.device_count()))
+    others = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        np.random.set_state(others[0])
+        random.setstate(others[1])
 
 
 @contextmanager

@@ -83,6 +83,17 @@ class CompressionConfig(Configuration, Generic[M]):
             origin=self.origin,
         )
 
+    @property
+    def calibration_batches(self) -> tuple[int, int | None]:
+        """The fewest batches of calibration data that statistics need, and the most that they read; None = all."""
+        return 1, None
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether any of the levels needs calibration data, of an algorithm that works from such."""
+        levels = (self.global_config, *self.module_type_configs.values(), *self.module_name_configs.values())
+        return any(config.needs_data for config in levels if config is not None)
+
     @classmethod
     def option_types(cls) -> dict[str, Any]:
         """Return the type of every option by name; the levels hold `module_config`."""

@@ -104,6 +104,11 @@ class ModuleConfig(Configuration):
         default=None, ge=0, doc="Leave weights of at most so many elements alone; None leaves none for its size."
     )
 
+    @property
+    def needs_data(self) -> bool:
+        """Whether an algorithm that works from calibration data needs any with these options."""
+        return True
+
 
 @functools.cache
 def _annotations(cls: type[Configuration]) -> dict[str, Any]:

@@ -96,6 +96,7 @@ class CoreMLWeight(Weight):
         self.target = target
         self.pending: WeightEncoding | None = None
         self.names = (weight.name,)
+        torch_names = tuple(torch_names)
         own = tuple(dict.fromkeys((weight.name, *_spelled(torch_names), *_spelled([stem_of(weight.name)]))))
         self.subject = Subject(
             name=weight.name, aliases=tuple(Alias(names=(*own, use.op.name), types=(use.types,)) for use in uses)
@@ -108,6 +109,7 @@ class CoreMLWeight(Weight):
             output_axis=first.axes[0],
             input_axis=first.axes[1],
             groups=first.groups,
+            aliases=(*torch_names, stem_of(weight.name)),
         )
 
     @property

@@ -264,6 +264,8 @@ class Pipeline:
                 continue
             if "weight" not in kinds and not stage.on_activations:
                 raise PlanError(f"{stage.label} works in a training loop; use prepare, step and finalize")
+            if not stage.config.needs_data:
+                continue
             if needs in ("inputs", "loss") and data is None:
                 raise PlanError(f"{stage.label} needs calibration data; pass data=<iterable of batches>")
             if needs == "loss" and loss_fn is None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import attrs
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from corepress.algorithm import Unsupported, WeightView, generator_for
@@ -209,7 +209,9 @@ class StageRun:
         if run.data is None:
             raise PlanError(f"{self.stage.label} needs calibration data; pass data=<iterable of batches>")
         handles = [self.planned.tasks[name].handle(run.target) for name in requests]
-        return collect(run.target.model, handles, requests, run.data, run.loss_fn)  # type: ignore[attr-defined, arg-type]
+        model: nn.Module = run.target.model  # type: ignore[attr-defined]
+        fewest, most = self.stage.config.calibration_batches
+        return collect(model, handles, requests, run.data, run.loss_fn, fewest=fewest, most=most)  # type: ignore[arg-type]
 
 
 def view_of(weight: Weight, slot: Slot) -> WeightView:

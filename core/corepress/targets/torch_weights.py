@@ -59,6 +59,7 @@ class TorchWeight(Weight):
             output_axis=place.layout.output_axis,
             input_axis=place.layout.input_axis,
             groups=getattr(place.module, "groups", 1),
+            aliases=self.names[1:],
         )
 
     @property

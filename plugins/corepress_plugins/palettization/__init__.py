@@ -11,6 +11,8 @@ if TYPE_CHECKING:
         PostTrainingPalettizerConfig,
     )
     from corepress_plugins.palettization.kmeans.palettizer import PostTrainingPalettizer
+    from corepress_plugins.palettization.skm.config import ModuleSKMPalettizerConfig, SKMPalettizerConfig
+    from corepress_plugins.palettization.skm.palettizer import SKMPalettizer
     from corepress_plugins.palettization.table_config import PalettizationGranularity
     from corepress_plugins.palettization.uniform.config import ModuleUniformPalettizerConfig, UniformPalettizerConfig
     from corepress_plugins.palettization.unique.config import ModuleUniquePalettizerConfig, UniquePalettizerConfig
@@ -19,11 +21,14 @@ __all__ = [
     "CustomPalettizerConfig",
     "ModuleCustomPalettizerConfig",
     "ModulePostTrainingPalettizerConfig",
+    "ModuleSKMPalettizerConfig",
     "ModuleUniformPalettizerConfig",
     "ModuleUniquePalettizerConfig",
     "PalettizationGranularity",
     "PostTrainingPalettizer",
     "PostTrainingPalettizerConfig",
+    "SKMPalettizer",
+    "SKMPalettizerConfig",
     "UniformPalettizerConfig",
     "UniquePalettizerConfig",
 ]
@@ -35,11 +40,14 @@ __getattr__ = lazy_names(
         "CustomPalettizerConfig": "custom.config",
         "ModuleCustomPalettizerConfig": "custom.config",
         "ModulePostTrainingPalettizerConfig": "kmeans.config",
+        "ModuleSKMPalettizerConfig": "skm.config",
         "ModuleUniformPalettizerConfig": "uniform.config",
         "ModuleUniquePalettizerConfig": "unique.config",
         "PalettizationGranularity": "table_config",
         "PostTrainingPalettizer": "kmeans.palettizer",
         "PostTrainingPalettizerConfig": "kmeans.config",
+        "SKMPalettizer": "skm.palettizer",
+        "SKMPalettizerConfig": "skm.config",
         "UniformPalettizerConfig": "uniform.config",
         "UniquePalettizerConfig": "unique.config",
     },

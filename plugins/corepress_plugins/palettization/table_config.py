@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from enum import StrEnum
 
-from corepress.config import ModuleConfig, Problem, configuration, option
+from corepress.config import DType, ModuleConfig, Problem, configuration, option
 
 INDEX_BITS = (1, 2, 3, 4, 6, 8)
 """The widths of an index that Core ML has."""
@@ -71,6 +71,25 @@ class ModuleVectorTableConfig(ModuleTableConfig):
             yield Problem(
                 "cluster_dim", f"{self.cluster_dim} does not divide group_size {self.group_size}; vectors fill groups"
             )
+
+
+@configuration
+class ModuleClusteredTableConfig(ModuleVectorTableConfig):
+    """Let the entries of tables be centroids."""
+
+    n_bits: int = option(default=4, one_of=INDEX_BITS, doc="Bits of an index: a table has 2 ** n_bits entries.")
+    lut_dtype: DType | None = option(
+        default=None, one_of=(None, DType.INT8, DType.UINT8), doc="Type of the table's entries; None keeps them floats."
+    )
+    enable_per_channel_scale: bool = option(
+        default=False, doc="Divide every output channel by its largest magnitude before clustering."
+    )
+
+    def problems(self) -> Iterable[Problem]:
+        """Refuse what no tables can have, and vectors that scales would tear."""
+        yield from super().problems()
+        if self.vector_length > 1 and self.enable_per_channel_scale:
+            yield Problem("cluster_dim", f"{self.cluster_dim} cannot be combined with enable_per_channel_scale")
 
 
 @configuration

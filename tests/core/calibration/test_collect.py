@@ -1,3 +1,6 @@
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -7,6 +10,7 @@ from corepress.algorithm import Statistic, StatisticSpec
 from corepress.calibration import collect
 from corepress.errors import PlanError
 from corepress.targets import torch_weights
+from corepress.testing.randomness import global_random_state
 
 
 class Recorder(Statistic):
@@ -223,6 +227,31 @@ def test_empty_data_are_refused(model):
         "the calibration data is empty; pass an iterable of at least one batch "
         "(a list or a DataLoader: a generator is used up by the first stage that reads it)"
     )
+
+
+def test_too_few_batches_are_refused(model, batches):
+    with pytest.raises(PlanError) as caught:
+        collect(model, *requests(model, INPUTS), batches, fewest=4)
+    assert str(caught.value) == (
+        "the calibration data ended after 3 of the 4 batches that the configuration asks for; "
+        "pass more data, or ask for fewer batches"
+    )
+
+
+def test_no_more_batches_are_read_than_asked_for(model, batches):
+    source = iter(batches)
+    found = collect(model, *requests(model, INPUTS), source, most=2)
+    assert len(found["0.weight"]["inputs"].inputs) == 2
+    assert next(source) is batches[2]
+
+
+def test_the_global_random_state_is_left_alone(model, batches):
+    def drawing(model, batch):
+        return loss_fn(model, batch) * torch.rand(()) * np.random.rand() * random.random()
+
+    before = global_random_state()
+    collect(model, *requests(model, GRADIENTS), torch.utils.data.DataLoader(batches, None, shuffle=True), drawing)
+    assert global_random_state() == before
 
 
 def test_gradients_need_a_loss(model, batches):

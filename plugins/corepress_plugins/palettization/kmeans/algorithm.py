@@ -3,26 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
 import torch
-from torch import Tensor
 
 from corepress.algorithm import WeightAlgorithm, WeightFacts, WeightView
-from corepress.encoding import (
-    Affine,
-    AffineForm,
-    Dense,
-    DenseForm,
-    Form,
-    PaletteForm,
-    Palettized,
-    WeightEncoding,
-    round_significand,
-)
-from corepress_plugins.palettization.clustering import Clustering, assign, cluster_scalars, cluster_vectors
+from corepress.encoding import PaletteForm, Palettized
+from corepress_plugins.palettization.clustered import clustered, clustered_form
 from corepress_plugins.palettization.kmeans.config import ModulePostTrainingPalettizerConfig
-from corepress_plugins.palettization.layout import GroupLayout, layout_of
-from corepress_plugins.palettization.lut import integer_lut, integer_lut_under_scale
 
 
 class KMeansPalettization(WeightAlgorithm):
@@ -30,12 +16,7 @@ class KMeansPalettization(WeightAlgorithm):
 
     def predict(self, weight: WeightFacts, config: ModulePostTrainingPalettizerConfig) -> PaletteForm:
         """Return the palette's form; empty weights and shapes that groups or vectors do not divide are unsupported."""
-        layout = layout_of(weight, config)
-        lut: Form = DenseForm()
-        if config.lut_dtype is not None:
-            lut = AffineForm(8, config.lut_dtype.signed, layout.groups, zero_points=not config.lut_dtype.signed)
-        scales = weight.output_channels if config.enable_per_channel_scale else 0
-        return attrs.evolve(layout.form(config.n_bits), lut=lut, scales=scales)
+        return clustered_form(weight, config)
 
     def encode(
         self,
@@ -44,55 +25,5 @@ class KMeansPalettization(WeightAlgorithm):
         statistics: Mapping[str, Any],  # noqa: ARG002
         rng: torch.Generator,
     ) -> Palettized:
-        """Cluster the kept values, group by group in one batch."""
-        layout = layout_of(weight, config)
-        scale = channel_scale(weight) if config.enable_per_channel_scale else None
-        values = layout.split(_unscaled(weight, scale))
-        keep = layout.kept(weight)
-        if layout.cluster_dim > 1:
-            found = cluster_vectors(values, 2**config.n_bits, generator=rng)
-        else:
-            found = _cluster(values[..., 0], keep, _importance(layout, scale), config)
-        centroids = found.centroids if scale is None else round_significand(found.centroids)
-        lut: WeightEncoding = Dense(layout.lut(centroids))
-        indices = found.indices
-        if config.lut_dtype is not None:
-            lut, scale = _integer_lut(lut.decode(), scale, signed=config.lut_dtype.signed)
-            if layout.cluster_dim == 1:
-                # Rounding moves the entries, and with them the borders between them.
-                values = layout.split(_unscaled(weight, scale))
-                indices = assign(values[..., 0], lut.decode().reshape(layout.groups, -1))
-                indices = indices if keep is None else indices * keep
-        return layout.palettized(indices, lut, config.n_bits, scale)
-
-
-def channel_scale(weight: WeightView) -> Tensor:
-    """Return the largest magnitude of every output channel, zero for channels of zeros, rounded to survive float16."""
-    others = [axis for axis in range(weight.values.ndim) if axis != weight.output_axis]
-    return round_significand(weight.values.abs().amax(dim=others, keepdim=True))
-
-
-def _unscaled(weight: WeightView, scale: Tensor | None) -> Tensor:
-    return weight.values if scale is None else weight.values / scale.where(scale > 0, 1.0)
-
-
-def _integer_lut(entries: Tensor, scale: Tensor | None, *, signed: bool) -> tuple[Affine, Tensor | None]:
-    if scale is None:
-        return integer_lut(entries, signed=signed), None
-    return integer_lut_under_scale(entries, scale, signed=signed)
-
-
-def _importance(layout: GroupLayout, scale: Tensor | None) -> Tensor | None:
-    """Return what the error of each scaled value counts: it comes back times its scale."""
-    if scale is None:
-        return None
-    share = scale / scale.max().clamp_min(torch.finfo(torch.float32).tiny)
-    return layout.split(share.square().expand(layout.shape))[..., 0]
-
-
-def _cluster(
-    values: Tensor, keep: Tensor | None, importance: Tensor | None, config: ModulePostTrainingPalettizerConfig
-) -> Clustering:
-    exact = not config.enable_fast_kmeans_mode
-    found = cluster_scalars(values, 2**config.n_bits, weights=importance, keep=keep, exact=exact)
-    return attrs.evolve(found, centroids=found.centroids[..., None])
+        """Cluster the kept values."""
+        return clustered(weight, config, rng, exact=not config.enable_fast_kmeans_mode)

@@ -1,0 +1,97 @@
+"""Palettes whose tables are fitted by k-means: what plain and sensitive k-means share."""
+
+import attrs
+import torch
+from torch import Tensor
+
+from corepress.algorithm import WeightFacts, WeightView
+from corepress.encoding import (
+    Affine,
+    AffineForm,
+    Dense,
+    DenseForm,
+    Form,
+    PaletteForm,
+    Palettized,
+    WeightEncoding,
+    round_significand,
+)
+from corepress_plugins.palettization.clustering import Clustering, assign, cluster_scalars, cluster_vectors
+from corepress_plugins.palettization.layout import GroupLayout, layout_of
+from corepress_plugins.palettization.lut import integer_lut, integer_lut_under_scale
+from corepress_plugins.palettization.table_config import ModuleClusteredTableConfig
+
+
+def clustered_form(weight: WeightFacts, config: ModuleClusteredTableConfig) -> PaletteForm:
+    """Return the palette's form; empty weights and shapes that groups or vectors do not divide are unsupported."""
+    layout = layout_of(weight, config)
+    lut: Form = DenseForm()
+    if config.lut_dtype is not None:
+        lut = AffineForm(8, config.lut_dtype.signed, layout.groups, zero_points=not config.lut_dtype.signed)
+    scales = weight.output_channels if config.enable_per_channel_scale else 0
+    return attrs.evolve(layout.form(config.n_bits), lut=lut, scales=scales)
+
+
+def clustered(
+    weight: WeightView,
+    config: ModuleClusteredTableConfig,
+    rng: torch.Generator,
+    *,
+    sensitivity: Tensor | None = None,
+    exact: bool = False,
+) -> Palettized:
+    """Cluster the kept values, group by group in one batch.
+
+    `sensitivity` (the weight's shape, >= 0) is what the squared error of each value counts; that of a vector is the sum
+    over its values. Under a per-channel scale it counts in the units of the weight, not of the scaled values.
+    """
+    layout = layout_of(weight, config)
+    scale = channel_scale(weight) if config.enable_per_channel_scale else None
+    values = layout.split(_unscaled(weight, scale))
+    keep = layout.kept(weight)
+    importance = _importance(layout, scale, sensitivity)
+    k = 2**config.n_bits
+    if layout.cluster_dim > 1:
+        found = cluster_vectors(values, k, generator=rng, weights=importance)
+    else:
+        found = _with_axis(cluster_scalars(values[..., 0], k, weights=importance, keep=keep, exact=exact))
+    centroids = found.centroids if scale is None else round_significand(found.centroids)
+    lut: WeightEncoding = Dense(layout.lut(centroids))
+    indices = found.indices
+    if config.lut_dtype is not None:
+        lut, scale = _integer_lut(lut.decode(), scale, signed=config.lut_dtype.signed)
+        if layout.cluster_dim == 1:
+            # Rounding moves the entries, and with them the borders between them.
+            values = layout.split(_unscaled(weight, scale))
+            indices = assign(values[..., 0], lut.decode().reshape(layout.groups, -1))
+            indices = indices if keep is None else indices * keep
+    return layout.palettized(indices, lut, config.n_bits, scale)
+
+
+def channel_scale(weight: WeightView) -> Tensor:
+    """Return the largest magnitude of every output channel, zero for channels of zeros, rounded to survive float16."""
+    others = [axis for axis in range(weight.values.ndim) if axis != weight.output_axis]
+    return round_significand(weight.values.abs().amax(dim=others, keepdim=True))
+
+
+def _unscaled(weight: WeightView, scale: Tensor | None) -> Tensor:
+    return weight.values if scale is None else weight.values / scale.where(scale > 0, 1.0)
+
+
+def _integer_lut(entries: Tensor, scale: Tensor | None, *, signed: bool) -> tuple[Affine, Tensor | None]:
+    if scale is None:
+        return integer_lut(entries, signed=signed), None
+    return integer_lut_under_scale(entries, scale, signed=signed)
+
+
+def _importance(layout: GroupLayout, scale: Tensor | None, sensitivity: Tensor | None) -> Tensor | None:
+    """Return what the error of each scaled value or vector counts: it comes back times its scale."""
+    counts = sensitivity
+    if scale is not None:
+        share = (scale / scale.max().clamp_min(torch.finfo(torch.float32).tiny)).square()
+        counts = share.expand(layout.shape) if counts is None else share * counts
+    return None if counts is None else layout.split(counts).sum(dim=2)
+
+
+def _with_axis(found: Clustering) -> Clustering:
+    return attrs.evolve(found, centroids=found.centroids[..., None])

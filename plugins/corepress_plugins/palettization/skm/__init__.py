@@ -1,0 +1,1 @@
+"""Sensitive k-means: palettization that spares the values that the loss feels most."""
