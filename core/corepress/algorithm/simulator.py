@@ -23,6 +23,9 @@ class Simulator(nn.Module):
     stage: int | None = None
     """The stage that it belongs to; None for what the core adds to keep earlier work."""
 
+    after_sparsity: bool = False
+    """Whether the zeros of the weight that it sees are pruned: they must stay zero, and do not count as values."""
+
     CANONICAL_ORDER: ClassVar[tuple[str, ...]] = ("dense", "sparsity", "palette", "affine")
 
     step_count: Tensor

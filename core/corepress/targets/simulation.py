@@ -1,6 +1,6 @@
 """Attach simulators to the weights of a torch model, in canonical order, and take them off again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ def attach(weight: TorchWeight, simulator: Simulator) -> None:
         chain = _chain(place)
         for position, member in enumerate(sorted(chain, key=_rank)):
             chain[position] = member
+        _tell_of_sparsity(chain)
 
 
 def simulators(weight: TorchWeight, owner: str | None = None) -> list[Simulator]:
@@ -79,6 +80,16 @@ def detach(weight: TorchWeight, mine: Sequence[Simulator]) -> None:
             del chain[len(left) :]
             for position, member in enumerate(left):
                 chain[position] = member
+            _tell_of_sparsity(chain)
+
+
+def _tell_of_sparsity(chain: Iterable[nn.Module]) -> None:
+    """Tell every simulator whether one before it prunes."""
+    pruned = False
+    for member in chain:
+        if isinstance(member, Simulator):
+            member.after_sparsity = pruned
+            pruned |= member.produces == "sparsity"
 
 
 def _give_own_class(module: nn.Module) -> None:
@@ -105,9 +116,11 @@ def _chain(place: Place) -> nn.ModuleList:
 
 def _walk(weight: TorchWeight) -> Iterator[tuple[nn.Module, Tensor]]:
     seen = weight.tensor
+    before: nn.Module | None = None
     for member in _chain(weight.places[0]):
+        seen = seen if before is None else before(seen)
         yield member, seen
-        seen = member(seen)
+        before = member
 
 
 def _rank(member: nn.Module) -> int:

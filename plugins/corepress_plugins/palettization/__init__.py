@@ -6,6 +6,8 @@ from corepress.lazy import lazy_names
 
 if TYPE_CHECKING:
     from corepress_plugins.palettization.custom.config import CustomPalettizerConfig, ModuleCustomPalettizerConfig
+    from corepress_plugins.palettization.dkm.config import DKMPalettizerConfig, ModuleDKMPalettizerConfig
+    from corepress_plugins.palettization.dkm.palettizer import DKMPalettizer
     from corepress_plugins.palettization.kmeans.config import (
         ModulePostTrainingPalettizerConfig,
         PostTrainingPalettizerConfig,
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CustomPalettizerConfig",
+    "DKMPalettizer",
+    "DKMPalettizerConfig",
     "ModuleCustomPalettizerConfig",
+    "ModuleDKMPalettizerConfig",
     "ModulePostTrainingPalettizerConfig",
     "ModuleSKMPalettizerConfig",
     "ModuleUniformPalettizerConfig",
@@ -38,7 +43,10 @@ __getattr__ = lazy_names(
     __name__,
     {
         "CustomPalettizerConfig": "custom.config",
+        "DKMPalettizer": "dkm.palettizer",
+        "DKMPalettizerConfig": "dkm.config",
         "ModuleCustomPalettizerConfig": "custom.config",
+        "ModuleDKMPalettizerConfig": "dkm.config",
         "ModulePostTrainingPalettizerConfig": "kmeans.config",
         "ModuleSKMPalettizerConfig": "skm.config",
         "ModuleUniformPalettizerConfig": "uniform.config",

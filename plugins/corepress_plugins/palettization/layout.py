@@ -31,6 +31,12 @@ class GroupLayout:
         channels_first = values.movedim(self.axis, 0).reshape(vectors, self.cluster_dim, -1)
         return channels_first.movedim(1, -1).reshape(self.groups, -1, self.cluster_dim)
 
+    def joined(self, groups: Tensor) -> Tensor:
+        """Return values (groups, vectors of a group, cluster_dim) in the shape of the weight; undoes `split`."""
+        others = [length for axis, length in enumerate(self.shape) if axis != self.axis]
+        vectors = groups.reshape(self.shape[self.axis] // self.cluster_dim, -1, self.cluster_dim).movedim(-1, 1)
+        return vectors.reshape(self.shape[self.axis], *others).movedim(0, self.axis)
+
     def kept(self, weight: WeightView) -> Tensor | None:
         """Return which scalars of each group (groups, scalars of a group) a sparse weight keeps, None if it is dense.
 

@@ -1,0 +1,1 @@
+"""Differentiable k-means: palettes that are learned while the model trains."""

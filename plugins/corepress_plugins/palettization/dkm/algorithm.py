@@ -1,0 +1,55 @@
+"""Differentiable k-means as an algorithm."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import torch
+
+from corepress.algorithm import TrainingAlgorithm, Unsupported, WeightAlgorithm, WeightFacts, WeightView
+from corepress.encoding import AffineForm, DenseForm, Form, PaletteForm, Palettized
+from corepress_plugins.palettization.dkm.config import ModuleDKMPalettizerConfig
+from corepress_plugins.palettization.dkm.simulator import PaletteSimulator
+from corepress_plugins.palettization.layout import GroupLayout, layout_of
+
+
+class DifferentiableKMeans(WeightAlgorithm, TrainingAlgorithm):
+    """Let weights attend to 2 ** n_bits centroids while they are trained, and store each at its nearest in the end.
+
+    Outputs change as soon as a model is prepared, unless there is a milestone. Cho et al., DKM: Differentiable k-Means
+    Clustering Layer for Neural Network Compression (2022).
+    """
+
+    def predict(self, weight: WeightFacts, config: ModuleDKMPalettizerConfig) -> PaletteForm:
+        """Return the palette's form; what groups, vectors or a permutation of axes do not fit is unsupported."""
+        layout = _layout_of(weight, config)
+        lut: Form = DenseForm()
+        if not config.lut_dtype.is_float:
+            lut = AffineForm(8, config.lut_dtype.signed, layout.groups, zero_points=not config.lut_dtype.signed)
+        scales = weight.shape[layout.axis] if config.enable_per_channel_scale else 0
+        return attrs.evolve(layout.form(config.index_bits_for(weight.kind)), lut=lut, scales=scales)
+
+    def encode(
+        self,
+        weight: WeightView,
+        config: ModuleDKMPalettizerConfig,
+        statistics: Mapping[str, Any],  # noqa: ARG002
+        rng: torch.Generator,  # noqa: ARG002
+    ) -> Palettized:
+        """Palettize at once, without training."""
+        simulator = self.simulate(weight, config)
+        simulator.after_sparsity = weight.mask is not None
+        return simulator.encode(weight.values)
+
+    def simulate(self, weight: WeightView, config: ModuleDKMPalettizerConfig) -> PaletteSimulator:
+        """Return a simulator that palettizes from its milestone on."""
+        return PaletteSimulator(weight.facts, _layout_of(weight, config), config)
+
+
+def _layout_of(weight: WeightFacts, config: ModuleDKMPalettizerConfig) -> GroupLayout:
+    order = config.cluster_permute
+    if order is None:
+        return layout_of(weight, config)
+    if len(order) != len(weight.shape):
+        raise Unsupported(f"cluster_permute {list(order)} has {len(order)} axes, and it has {len(weight.shape)}")
+    return layout_of(weight, config.evolve(cluster_permute=None, tensor_axis=order[0]))

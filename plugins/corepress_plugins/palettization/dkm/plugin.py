@@ -1,0 +1,19 @@
+"""The plugin `dkm`."""
+
+from corepress.plugin import AlgorithmSpec, hookimpl
+
+
+@hookimpl
+def register_algorithms() -> list[AlgorithmSpec]:
+    """Return the algorithm."""
+    return [
+        AlgorithmSpec(
+            name="dkm",
+            summary="Palettize weights while the model trains, by k-means that gradients flow through.",
+            config="corepress_plugins.palettization.dkm.config:DKMPalettizerConfig",
+            implementation="corepress_plugins.palettization.dkm.algorithm:DifferentiableKMeans",
+            kind=("weight", "training"),
+            produces="palette",
+            targets=("torch", "coreml"),
+        )
+    ]

@@ -1,0 +1,169 @@
+"""A palette in the making, attached to a weight while the user trains."""
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from corepress.algorithm import Simulator, WeightFacts
+from corepress.encoding import Palettized
+from corepress_plugins.palettization.dkm.attention import Attention
+from corepress_plugins.palettization.dkm.basis import Basis, begin
+from corepress_plugins.palettization.dkm.config import ModuleDKMPalettizerConfig
+from corepress_plugins.palettization.dkm.hard import palette_of, rounded_entries
+from corepress_plugins.palettization.dkm.soft_kmeans import Fit, soft_kmeans
+from corepress_plugins.palettization.dkm.start import separated
+from corepress_plugins.palettization.layout import GroupLayout
+
+_MOST_SCORES = 1 << 23
+
+
+class PaletteSimulator(Simulator):
+    """Show a weight as mixtures of the centroids that its values attend to, and in eval mode as the palette itself.
+
+    Every forward pass starts from the centroids of the last `refresh` and depends on nothing but them and the weight.
+    """
+
+    begun: Tensor
+    unit: Tensor
+    centroids: Tensor
+    scale: Tensor | None
+
+    def __init__(self, facts: WeightFacts, layout: GroupLayout, config: ModuleDKMPalettizerConfig) -> None:
+        super().__init__()
+        self.facts = facts
+        self.layout = layout
+        self.config = config
+        self.n_bits = config.index_bits_for(facts.kind)
+        entries = 2 ** config.bits_for(facts.kind) + config.add_extra_centroid
+        scale = torch.ones([length if axis == layout.axis else 1 for axis, length in enumerate(facts.shape)])
+        self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("unit", torch.ones(layout.groups, 1, 1))
+        self.register_buffer("centroids", torch.zeros(layout.groups, entries, layout.cluster_dim))
+        self.register_buffer("scale", scale if config.enable_per_channel_scale else None)
+
+    @property
+    def palettizes(self) -> bool:
+        """Whether the milestone is reached."""
+        return self.config.milestone == 0 or int(self.step_count) > self.config.milestone
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the weight as if palettized, once the milestone is reached."""
+        if not self.palettizes:
+            return weight
+        if not self.training:
+            return _passed_through(weight, self._palettized(weight.detach()))
+        basis = self._basis(weight)
+        values = basis.values(weight.float(), self.layout)
+        shown = [soft_kmeans(values[part], basis.centroids[part], fit) for part, fit in self._fits(basis)]
+        return basis.weight(torch.cat(shown), self.layout).to(weight.dtype)
+
+    def refresh(self, weight: Tensor) -> None:
+        """Fit the centroids to the weight, from scratch when the milestone has just been reached."""
+        if not self.palettizes:
+            return
+        basis = self._basis(weight)
+        if not self.begun:
+            self.begun.fill_(True)
+            self.unit.copy_(basis.unit)
+            if self.scale is not None and basis.scale is not None:
+                self.scale.copy_(basis.scale)
+        fitted = self._fitted(weight, basis)
+        self.centroids.copy_(separated(fitted, self.config.palett_cluster_tol, zero=self.config.has_zero))
+
+    @torch.no_grad()
+    def encode(self, weight: Tensor) -> Palettized:
+        """Return the palette of the weight as it is, also before the milestone."""
+        basis = self._basis(weight)
+        return palette_of(
+            weight.float(),
+            self._fitted(weight, basis) * basis.unit,
+            self.layout,
+            self.n_bits,
+            self.config,
+            basis.scale,
+            self.config.prune_threshold * basis.unit[:, 0].square(),
+        )
+
+    def _palettized(self, weight: Tensor) -> Tensor:
+        shown = self.encode(weight).decode().to(weight.dtype)
+        return shown * (weight != 0) if self.after_sparsity else shown
+
+    def _basis(self, weight: Tensor) -> Basis:
+        if self.begun:
+            return Basis(self.scale, self.unit, self.centroids)
+        return begin(
+            weight.detach().float(),
+            self.layout,
+            2 ** self.config.bits_for(self.facts.kind),
+            self.config,
+            self._generator(0),
+            zeros_are_pruned=self.after_sparsity,
+        )
+
+    @torch.no_grad()
+    def _fitted(self, weight: Tensor, basis: Basis) -> Tensor:
+        values = basis.values(weight.float(), self.layout)
+        return torch.cat(
+            [fit.path(fit.table(values[part]), basis.centroids[part])[-1] for part, fit in self._fits(basis)]
+        )
+
+    def _fits(self, basis: Basis) -> Iterator[tuple[slice, Fit]]:
+        """Yield how the groups are fitted, as many at a time as keep the memory bounded."""
+        config, groups = self.config, self.layout.groups
+        values = self.facts.count // (groups * self.layout.cluster_dim)
+        rows = max(_MOST_SCORES // (min(values, 1 << 16) * self.centroids.shape[1]), 1)
+        trained = torch.arange(groups) < round(config.percentage_palett_enable * groups)
+        for start in range(0, groups, rows):
+            part = slice(start, start + rows)
+            yield (
+                part,
+                Fit(
+                    attention=self._attention(start),
+                    iterations=config.kmeans_max_iter,
+                    tolerance=config.palett_epsilon,
+                    implicit=config.gradient == "fixed_point",
+                    rounded=lambda centroids: rounded_entries(centroids, config, scaled=basis.scale is not None),
+                    trained=None if trained.all() else trained[part],
+                    zeros_are_pruned=self.after_sparsity,
+                ),
+            )
+
+    def _attention(self, first_group: int) -> Attention:
+        config = self.config
+
+        def gumbel(iteration: int, shape: torch.Size) -> Tensor:
+            generator = self._generator(1 + first_group, int(self.step_count), iteration)
+            return torch.empty(shape).exponential_(generator=generator).log_().neg_()
+
+        return Attention(
+            mode=config.palett_mode,
+            temperature=config.palett_tau,
+            least=config.zero_threshold,
+            zero=config.has_zero,
+            bias=config.prune_threshold,
+            noise=gumbel if config.palett_mode == "gsm" else None,
+        )
+
+    def _generator(self, *stream: int) -> torch.Generator:
+        """Return random numbers that depend on the weight's name and the stream alone."""
+        return torch.Generator().manual_seed(zlib.crc32(repr((self.facts.name, stream)).encode()))
+
+
+def _passed_through(weight: Tensor, shown: Tensor) -> Tensor:
+    result: Tensor = _PassThrough.apply(weight, shown)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _PassThrough(torch.autograd.Function):
+    """Show one tensor and send the gradient to another."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, shown: Tensor) -> Tensor:  # noqa: ARG004
+        return shown
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
+        return gradient, None

@@ -1,0 +1,137 @@
+"""Differentiable k-means as one operation of autograd, whose memory does not grow with the iterations."""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from corepress_plugins.palettization.dkm.attention import Attention
+from corepress_plugins.palettization.dkm.implicit import at_fixed_point
+from corepress_plugins.palettization.dkm.table import Table
+
+_MOST_TO_CONVERGE = 200
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Fit:
+    """Say how centroids are fitted, and how gradients come back.
+
+    `iterations` and `tolerance` end the fit: no group's squared error changes by more than that share of itself.
+    `implicit` iterates until then, and differentiates at the fixed point. `rounded` returns centroids as the table
+    will store them. `trained` (G,), bool, are the groups whose attention is soft; the others show nearest centroids
+    and let gradients pass. `zeros_are_pruned` keeps zeros out of the fit and zero.
+    """
+
+    attention: Attention
+    iterations: int
+    tolerance: float
+    implicit: bool = False
+    rounded: Callable[[Tensor], Tensor] = lambda centroids: centroids
+    trained: Tensor | None = None
+    zeros_are_pruned: bool = False
+
+    def table(self, values: Tensor) -> Table:
+        """Return the points of values (G, P, d)."""
+        return Table.of(values, zeros_are_pruned=self.zeros_are_pruned)
+
+    def path(self, table: Table, start: Tensor) -> list[Tensor]:
+        """Return the centroids (G, k, d) from the start to the last iteration."""
+        path = [start]
+        before = None
+        for iteration in range(_MOST_TO_CONVERGE if self.implicit else self.iterations):
+            centroids, error = self.attention.moved(table.points, table.counts, path[-1], iteration)
+            path.append(centroids)
+            if before is not None and bool(((before - error).abs() <= self.tolerance * error).all()):
+                break
+            before = error
+        return path
+
+    def shown(self, table: Table, centroids: Tensor, iteration: int) -> Tensor:
+        """Return what every point (G, d, U) shows."""
+        soft = self.attention.shown(table.points, centroids, iteration)
+        if self.trained is None:
+            return soft
+        nearest = attrs.evolve(self.attention, mode="hard").shown(table.points, centroids, iteration)
+        return torch.where(self.trained[:, None, None], soft, nearest)
+
+
+def soft_kmeans(values: Tensor, start: Tensor, fit: Fit) -> Tensor:
+    """Return values (G, P, d) as mixtures of centroids (G, k, d) that start from `start` and are fitted to them.
+
+    The gradient is that of the values as their points show them: scalars are rounded to half precision, and the
+    gradient passes through the rounding. It is exact for the attention and for the centroids, through every iteration
+    or at their fixed point. Cho et al., DKM: Differentiable k-Means Clustering Layer for Neural Network Compression
+    (2022).
+    """
+    shown: Tensor = _SoftKMeans.apply(values, start, fit)  # type: ignore[no-untyped-call]
+    return shown
+
+
+class _SoftKMeans(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, start: Tensor, fit: Fit) -> Tensor:
+        table = fit.table(values)
+        path = fit.path(table, start)
+        final = fit.rounded(path[-1])
+        ctx.fit, ctx.table, ctx.path, ctx.final = fit, table, path, final
+        return table.spread(fit.shown(table, final, len(path)), values.shape)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        fit, table = ctx.fit, ctx.table
+        gradient = gradient.contiguous()
+        arriving = table.gathered(gradient)
+        local, wanted = _through_attention(fit, table, ctx.final, len(ctx.path), arriving)
+        if fit.trained is not None:
+            trained = fit.trained[:, None, None]
+            passing = torch.ones_like(local) if table.positions is not None else arriving
+            local, wanted = torch.where(trained, local, passing), wanted * trained
+        shared = _through_centroids(fit, table, ctx.path, wanted)
+        # Each of the weights that a point stands for has its part in moving the centroids.
+        shared = shared / table.counts.clamp_min(1)[:, None]
+        if table.positions is None:
+            return table.spread(local + shared, gradient.shape), None, None
+        slope = table.spread(local, gradient.shape)
+        return slope.mul_(gradient).add_(table.spread(shared, gradient.shape)), None, None
+
+
+def _through_attention(
+    fit: Fit, table: Table, centroids: Tensor, iteration: int, arriving: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of the attention with respect to points and centroids.
+
+    The one of points that stand for many weights is their slope, for gradients of the weights one by one.
+    """
+    with torch.enable_grad():
+        points, centroids = table.points.detach().requires_grad_(), centroids.detach().requires_grad_()
+        shown = fit.attention.shown(points, centroids, iteration)
+        if table.positions is None:
+            local, wanted = torch.autograd.grad(shown, (points, centroids), arriving, materialize_grads=True)
+            return local, wanted
+        (wanted,) = torch.autograd.grad(shown, centroids, arriving, retain_graph=True)
+        (slope,) = torch.autograd.grad(shown, points, torch.ones_like(shown), materialize_grads=True)
+        return slope, wanted
+
+
+def _through_centroids(fit: Fit, table: Table, path: list[Tensor], wanted: Tensor) -> Tensor:
+    """Return the gradient of the points (G, d, U) that reaches them through the centroids."""
+    if fit.implicit:
+        wanted = at_fixed_point(fit.attention, table.points, table.counts, path[-1], wanted)
+        return _one_back(fit, table, path[-1], len(path) - 1, wanted)[0]
+    total = torch.zeros_like(table.points)
+    for iteration in reversed(range(len(path) - 1)):
+        share, wanted = _one_back(fit, table, path[iteration], iteration, wanted)
+        total += share
+    return total
+
+
+def _one_back(fit: Fit, table: Table, centroids: Tensor, iteration: int, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of one iteration with respect to the points and to the centroids before it."""
+    with torch.enable_grad():
+        points, before = table.points.detach().requires_grad_(), centroids.detach().requires_grad_()
+        after, _ = fit.attention.moved(points, table.counts, before, iteration)
+        share, back = torch.autograd.grad(after, (points, before), wanted, materialize_grads=True)
+    return share, back
