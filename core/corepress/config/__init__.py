@@ -1,5 +1,6 @@
 """What the user asks for: options, strict loading, JSON Schema, and which rule wins."""
 
+from corepress.config.by_size import BySize, entries, for_count
 from corepress.config.document import Document, dump_yaml, load_yaml
 from corepress.config.dtypes import DType
 from corepress.config.json_schema import json_schema
@@ -12,6 +13,7 @@ from corepress.config.schema import Configuration, ModuleConfig, structure
 
 __all__ = [
     "Alias",
+    "BySize",
     "CompressionConfig",
     "Configuration",
     "DType",
@@ -25,6 +27,8 @@ __all__ = [
     "Subject",
     "configuration",
     "dump_yaml",
+    "entries",
+    "for_count",
     "json_schema",
     "layered",
     "load_yaml",

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args
 
 import attrs
 
+from corepress.config.by_size import is_by_size
 from corepress.config.containers import MAPPINGS, SEQUENCES, form_of
 from corepress.config.dtypes import DType
 from corepress.config.options import OptionInfo, default_of, info_of, options_of
@@ -60,7 +61,7 @@ def _kind_schema(kind: Any, info: OptionInfo, definitions: dict[str, Any]) -> di
     if form is Literal:
         return {"enum": list(get_args(kind))}
     if form in SEQUENCES:
-        return _array_schema(form, get_args(kind), info, definitions)
+        return _array_schema(form, get_args(kind), info, definitions) | ({"minItems": 1} if is_by_size(kind) else {})
     if form in MAPPINGS:
         _, value = get_args(kind) or (Any, Any)
         return {"type": "object", "additionalProperties": _kind_schema(value, info, definitions)}

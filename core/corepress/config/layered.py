@@ -1,12 +1,13 @@
 """Configurations of three levels: by module name or pattern, by module type, and for everything else."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TextIO, TypeVar
 
 import attrs
 
+from corepress.config.by_size import BySize, entries
 from corepress.config.document import Document, dump_yaml, load_yaml
 from corepress.config.options import layered, option
 from corepress.config.problems import Problem, collecting, join_path, raise_problems
@@ -26,31 +27,33 @@ class CompressionConfig(Configuration, Generic[M]):
 
     A subclass names its `module_config`, is decorated with `layered`, and may add options of its own. A name wins over
     a type, and a type over `global_config`; None leaves alone what it is given for, and what no level mentions is left
-    to the next one. When all three levels are empty, `global_config` is `module_config()` with its defaults. The
-    setters change the configuration in place, check the whole of it, and return it.
+    to the next one. When all three levels are empty, `global_config` is `module_config()` with its defaults. In place
+    of one configuration there may be a list of them, of which a weight gets the one with the largest
+    `weight_threshold` that it exceeds. The setters change the configuration in place, check the whole of it, and return
+    it.
     """
 
     module_config: ClassVar[type[ModuleConfig]] = ModuleConfig
 
-    global_config: M | None = option(default=None, doc="for every module that no other level mentions")
-    module_type_configs: dict[TypeKey, M | None] = option(
+    global_config: BySize[M] | None = option(default=None, doc="for every module that no other level mentions")
+    module_type_configs: dict[TypeKey, BySize[M] | None] = option(
         factory=dict, doc='by class: "Linear", "torch.nn.Linear" or the class itself; subclasses match too'
     )
-    module_name_configs: dict[NameKey, M | None] = option(
+    module_name_configs: dict[NameKey, BySize[M] | None] = option(
         factory=dict,
         doc="by module name, or by a regular expression that matches the whole name; the first one listed wins",
     )
     _origins: dict[str, str] = attrs.field(init=False, factory=dict, eq=False, repr=False)
 
-    def set_global(self, config: M | Mapping[str, Any] | None) -> Self:
+    def set_global(self, config: BySize[M | Mapping[str, Any]] | None) -> Self:
         """Set the configuration of every module that no other level mentions, and return self."""
         return self._set("global_config", config)
 
-    def set_module_type(self, module_type: type | str, config: M | Mapping[str, Any] | None) -> Self:
+    def set_module_type(self, module_type: type | str, config: BySize[M | Mapping[str, Any]] | None) -> Self:
         """Set the configuration of a class of modules, and return self."""
         return self._set("module_type_configs", {module_type: config})
 
-    def set_module_name(self, name: str, config: M | Mapping[str, Any] | None) -> Self:
+    def set_module_name(self, name: str, config: BySize[M | Mapping[str, Any]] | None) -> Self:
         """Set the configuration of the module of this name, or of all that match the pattern, and return self."""
         return self._set("module_name_configs", {name: config})
 
@@ -74,7 +77,12 @@ class CompressionConfig(Configuration, Generic[M]):
         """Return where `path` was read, as in "recipe.yaml, line 9"; None for what was not read from a file."""
         return self._origins.get(path)
 
-    def rules(self) -> Rules[M]:
+    def module_configs(self) -> Iterator[M]:
+        """Yield every configuration of every level, each entry of a list for itself."""
+        for value in (self.global_config, *self.module_type_configs.values(), *self.module_name_configs.values()):
+            yield from entries(value)
+
+    def rules(self) -> Rules[BySize[M]]:
         """Return the three levels in the form that `resolve` works on."""
         return Rules(
             names=self.module_name_configs,
@@ -91,8 +99,7 @@ class CompressionConfig(Configuration, Generic[M]):
     @property
     def needs_data(self) -> bool:
         """Whether any of the levels needs calibration data, of an algorithm that works from such."""
-        levels = (self.global_config, *self.module_type_configs.values(), *self.module_name_configs.values())
-        return any(config.needs_data for config in levels if config is not None)
+        return any(config.needs_data for config in self.module_configs())
 
     @classmethod
     def option_types(cls) -> dict[str, Any]:
@@ -114,7 +121,7 @@ class CompressionConfig(Configuration, Generic[M]):
         written = {
             key: value for key, value in super()._written_out(data).items() if key not in _SECTIONS or value is not None
         }
-        if not any(written.get(level) for level in ("global_config", *_SECTIONS)):
+        if all(_is_empty(written.get(level)) for level in ("global_config", *_SECTIONS)):
             written["global_config"] = {}
         return written
 
@@ -135,6 +142,11 @@ class CompressionConfig(Configuration, Generic[M]):
         raise_problems(problems, subject=type(self).__name__)
         object.__setattr__(self, level, after)
         changed = [level] if level == "global_config" else [join_path(level, key) for key in given]
-        kept = {p: o for p, o in self._origins.items() if not any(p == c or p.startswith(c + ".") for c in changed)}
+        inside = tuple(path + sign for path in changed for sign in (".", "["))
+        kept = {p: o for p, o in self._origins.items() if p not in changed and not p.startswith(inside)}
         object.__setattr__(self, "_origins", kept)
         return self
+
+
+def _is_empty(level: object) -> bool:
+    return level is None or (isinstance(level, Mapping) and not level)

@@ -32,11 +32,15 @@ class Subject:
 
 @attrs.frozen
 class Rule:
-    """Name the rule that decided: its level, its key, and the section of the configuration that holds it."""
+    """Name the rule that decided: its level, its key, and the section of the configuration that holds it.
+
+    `entry` is the place of the configuration that was chosen from a list.
+    """
 
     level: Level
     key: str | None = None
     section: str = ""
+    entry: int | None = None
 
     @property
     def named(self) -> bool:
@@ -46,12 +50,16 @@ class Rule:
     @property
     def path(self) -> str:
         """Return the path of the rule in its configuration."""
-        return self.section if self.key is None else f"{self.section}.{self.key}"
+        return (self.section if self.key is None else f"{self.section}.{self.key}") + self._place
 
     def __str__(self) -> str:
         if self.level == "none":
             return "no rule"
-        return self.section if self.key is None else f"{self.section}[{self.key!r}]"
+        return (self.section if self.key is None else f"{self.section}[{self.key!r}]") + self._place
+
+    @property
+    def _place(self) -> str:
+        return "" if self.entry is None else f"[{self.entry}]"
 
 
 @attrs.frozen

@@ -47,7 +47,7 @@ class VerifiedWeight:
 class Verification:
     """The outcome of `verify`: a row for each weight of the model and for each output compared; print it for tables.
 
-    `others` counts the parameters that are not compared: biases, norms, and whatever is no compressible weight.
+    `others` counts the parameters that are not compared: biases, dense norms, and whatever is no compressible weight.
     """
 
     weights: tuple[VerifiedWeight, ...]
@@ -85,7 +85,7 @@ def verify(
     or by the converter's own naming. Compressed weights are never folded. A dense weight may be: it is compared with
     every batch norm of the model folded into it, to the last digit of the precision. A dense weight that the package
     holds neither way is an error in a package that `convert` made, and listed as not proved in others. Parameters that
-    are no compressible weights are counted, not compared.
+    are no compressible weights are counted, not compared, and so are norms that are not compressed.
 
     With `example_inputs`, given as to `convert`, the package runs in the interpreter and a float32 copy of the model in
     eval mode. Each output must be within `tolerance` of the model's, the norm of the difference relative to that of
@@ -119,7 +119,10 @@ def _verified_weights(package: Any, model: nn.Module) -> tuple[tuple[VerifiedWei
     rows = []
     compared: set[str] = set()
     for handle in torch_weights(model):
-        encoding, stored = handle.encoding(), found.find(handle.names)
+        encoding = handle.encoding()
+        if handle.incidental and isinstance(encoding, Dense):
+            continue
+        stored = found.find(handle.names)
         compared.update(handle.names)
         if handle.name in unused:
             rows.append(VerifiedWeight(handle.name, "", 0, UNUSED))

@@ -5,14 +5,25 @@ from typing import Any
 
 import attrs
 
-from corepress.config import Resolution
+from corepress.config import ModuleConfig, Resolution
+from corepress.errors import PlanError
 from corepress.pipeline.blueprint import StagePlan, Task
 from corepress.pipeline.report import Row
+from corepress.pipeline.stage import BoundStage
 from corepress.targets import Target
 
 
-def activation_tasks(resolution: Resolution[Any]) -> dict[str, Task]:
-    """Return a task for every operation that a rule reaches."""
+def activation_tasks(stage: BoundStage, resolution: Resolution[Any]) -> dict[str, Task]:
+    """Return a task for every operation that a rule reaches.
+
+    Raises PlanError for lists of configurations, of which the size of a weight would choose one.
+    """
+    for match in resolution.matches.values():
+        if match.config is not None and not isinstance(match.config, ModuleConfig):
+            raise PlanError(
+                f"{stage.label}: {match.rule} is a list of configurations for weights by their size; "
+                "activations have none, give one configuration"
+            )
     return {
         name: Task(match.config, str(match.rule), name)
         for name, match in resolution.matches.items()

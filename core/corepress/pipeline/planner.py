@@ -7,7 +7,7 @@ import attrs
 import torch
 
 from corepress.algorithm import Simulator, Unsupported
-from corepress.config import Match, Resolution, Subject, resolve
+from corepress.config import Match
 from corepress.encoding import (
     AffineForm,
     CompositionError,
@@ -18,10 +18,11 @@ from corepress.encoding import (
     compose_forms,
     part_shape,
 )
-from corepress.errors import ConfigError, ExportError, PlanError, WeightError
+from corepress.errors import ExportError, PlanError, WeightError
 from corepress.pipeline.activations import activation_rows, activation_tasks
 from corepress.pipeline.blueprint import Blueprint, StagePlan, Task
 from corepress.pipeline.draft import Draft, other_rows
+from corepress.pipeline.reach import Reach, resolved
 from corepress.pipeline.report import Plan, some_of
 from corepress.pipeline.stage import BoundStage
 from corepress.targets import Target, Weight
@@ -64,15 +65,16 @@ def draw_up(
             problems.append(f"{stage.label} works on {works_on} models, and this is a {target.name} model")
             continue
         subjects = list(target.activations() if stage.on_activations else weights)
-        resolution = _resolved(stage, target, [subject.subject for subject in subjects], strict)
+        resolution = resolved(stage, target, [subject.subject for subject in subjects], strict)
         warnings += [f"{stage.label}: {message}" for message in resolution.unmatched]
         if stage.on_activations:
-            plans.append(StagePlan(stage, activation_tasks(resolution), training=False))
+            plans.append(StagePlan(stage, activation_tasks(stage, resolution), training=False))
             continue
         tasks = {}
+        reach = Reach(resolution, weights)
         for weight in weights:
-            match = resolution.matches[weight.name]
-            if why := _why_left(match, weight):
+            match = reach.match_of(weight)
+            if why := reach.why_left(weight, match):
                 drafts[weight.name].left.append(why)
                 continue
             parameter = _wanted_parameter(stage, match.config)
@@ -98,19 +100,6 @@ def draw_up(
 
 def _begin(weight: Weight) -> Draft:
     return Draft(weight, DenseForm() if weight.obstacle else weight.encoding().form)
-
-
-def _resolved(stage: BoundStage, target: Target, subjects: Sequence[Subject], strict: bool) -> Resolution[Any]:
-    try:
-        return resolve(
-            target.adapted(stage.config.rules()),
-            subjects,
-            known_names=target.known_names,
-            known_types=target.known_types,
-            strict=strict,
-        )
-    except ConfigError as error:
-        raise ConfigError(f"{stage.label}: {error}", error.problems) from error
 
 
 def _wanted_parameter(stage: BoundStage, config: Any) -> str | None:
@@ -196,16 +185,6 @@ def _refuse(
         problems.append(f"{draft.weight.name}: {stage.label} cannot compress it as {match.rule} asks: {reason}")
     else:
         draft.skipped.append(f"{stage.algorithm}: {reason}")
-
-
-def _why_left(match: Match[Any], weight: Weight) -> str | None:
-    """Return why the rule that won leaves the weight alone, None when it does not."""
-    if match.config is None:
-        return "no rule reaches it" if match.rule.level == "none" else f"{match.rule} is null"
-    threshold = match.config.weight_threshold
-    if threshold is None:
-        return weight.incidental if match.rule.level == "global" else None
-    return None if weight.facts.count > threshold else f"it has no more than {threshold} elements (weight_threshold)"
 
 
 def _missing_statistics(plan: StagePlan, target: Target) -> list[str]:

@@ -80,11 +80,17 @@ class AlgorithmSpec:
 
 @attrs.frozen(kw_only=True)
 class WeightLayout:
-    """Say which parameter of a module is a compressible weight, and which of its axes are channels."""
+    """Say which parameter of a module is a compressible weight, and which of its axes are channels.
+
+    A vector has an output axis alone. `incidental` is for weights too small or too delicate for rules about everything
+    (the global one, patterns that select other weights too): only those by name or type reach them, and those that give
+    a `weight_threshold`.
+    """
 
     parameter: str = "weight"
     output_axis: int = 0
     input_axis: int = 1
+    incidental: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -78,7 +78,8 @@ class Weight(abc.ABC):
     def incidental(self) -> str | None:
         """Why a rule for everything is not meant for the weight, such as for a constant that no layer owns, or None.
 
-        Rules by name or type reach it, and so does a rule for everything that gives a `weight_threshold`.
+        Rules by name or type reach it, and so does any rule that gives a `weight_threshold`. A pattern that selects
+        other weights too is a rule for everything.
         """
         return None
 

@@ -11,6 +11,8 @@ _PROJECTIONS = tuple(
     WeightLayout(parameter=name) for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 )
 
+_INCIDENTAL = (WeightLayout(incidental=True),)
+
 
 def _torch(name: str, kind: str, weights: tuple[WeightLayout, ...] = (WeightLayout(),), **more: object) -> ModuleKind:
     cls = getattr(nn, name)
@@ -32,6 +34,7 @@ BUILT_IN: tuple[ModuleKind, ...] = (
     _torch("ConvTranspose3d", "conv_transpose3d", _TRANSPOSED),
     _torch("Embedding", "embedding"),
     _torch("EmbeddingBag", "embedding"),
+    _torch("LayerNorm", "layer_norm", _INCIDENTAL),
     _torch("MultiheadAttention", "attention", _PROJECTIONS, owns=("out_proj",)),
 )
 

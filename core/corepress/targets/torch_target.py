@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 from corepress.errors import StateError
 from corepress.targets import metadata, simulation
 from corepress.targets.base import Target, Weight
-from corepress.targets.torch_kinds import known_types, type_spellings
+from corepress.targets.torch_kinds import kind_of, kinds_by_class, known_types, type_spellings
 from corepress.targets.torch_weights import TorchWeight, sibling, torch_weights
 
 
@@ -22,7 +22,7 @@ class TorchTarget(Target):
     name = "torch"
     gathers_statistics = True
     why_empty = (
-        "the model has no compressible weights: corepress knows Linear, convolutions, Embedding and "
+        "the model has no compressible weights: corepress knows Linear, convolutions, Embedding, LayerNorm and "
         "MultiheadAttention; a plugin can add other modules with the hook register_module_kinds"
     )
 
@@ -95,4 +95,6 @@ class TorchTarget(Target):
 def _why_not(module: nn.Module, value: torch.Tensor) -> str:
     if value.ndim < 2:
         return "biases and other vectors are not compressed"
+    if kind_of(module, kinds_by_class()) is not None:
+        return f"it is no weight of {type(module).__name__}; biases are not compressed"
     return f"{type(module).__name__} is no module kind that corepress knows (a plugin can add it)"

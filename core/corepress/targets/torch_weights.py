@@ -106,6 +106,14 @@ class TorchWeight(Weight):
             return "it has no values (meta device); load the model's weights first"
         return None if self.parameter.numel() else "it has no elements"
 
+    @property
+    def incidental(self) -> str | None:
+        """Say that the kinds of the weight's modules make it incidental, where all of them do."""
+        if not all(place.layout.incidental for place in self.places):
+            return None
+        module = type(self.places[0].module).__name__
+        return f"only rules about {module} are meant for it; give its name, its type, or a weight_threshold"
+
     def read(self) -> Tensor:
         """Return the stored values in float32; do not write to them."""
         return self._loaded().to(torch.float32)

@@ -4,7 +4,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from corepress.algorithm import WeightFacts, WeightView
+from corepress.algorithm import Unsupported, WeightFacts, WeightView
 from corepress.encoding import (
     Affine,
     AffineForm,
@@ -23,8 +23,10 @@ from corepress_plugins.palettization.table_config import ModuleClusteredTableCon
 
 
 def clustered_form(weight: WeightFacts, config: ModuleClusteredTableConfig) -> PaletteForm:
-    """Return the palette's form; empty weights and shapes that groups or vectors do not divide are unsupported."""
+    """Return the palette's form; what `layout_of` refuses is unsupported, and scales for single values are."""
     layout = layout_of(weight, config)
+    if config.enable_per_channel_scale and len(weight.shape) < 2:
+        raise Unsupported("a vector has one value in each channel; turn enable_per_channel_scale off")
     lut: Form = DenseForm()
     if config.lut_dtype is not None:
         lut = AffineForm(8, config.lut_dtype.signed, layout.groups, zero_points=not config.lut_dtype.signed)

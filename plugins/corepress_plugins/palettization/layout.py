@@ -70,12 +70,13 @@ class GroupLayout:
 def layout_of(weight: WeightFacts, config: ModuleTableConfig) -> GroupLayout:
     """Return how the weight is cut into groups and vectors.
 
-    Raises Unsupported for weights without elements or channels, and for what groups or vectors do not divide.
+    A 1-D weight is cut along its only axis. Raises Unsupported for weights without elements or channels, and for what
+    groups or vectors do not divide.
     """
     if not weight.count:
         raise Unsupported("it has no elements")
-    if len(weight.shape) < 2:
-        raise Unsupported(f"a {len(weight.shape)}-D parameter has no channels to palettize")
+    if not weight.shape:
+        raise Unsupported("a 0-D parameter has no channels to palettize")
     axis = _axis_of(weight, config)
     channels = weight.shape[axis]
     group_size = config.group_size or channels
@@ -86,9 +87,12 @@ def layout_of(weight: WeightFacts, config: ModuleTableConfig) -> GroupLayout:
 
 
 def _axis_of(weight: WeightFacts, config: ModuleTableConfig) -> int:
-    if config.tensor_axis is None:
-        return weight.output_axis if config.channel_axis == 0 else weight.input_axis
     rank = len(weight.shape)
+    if config.tensor_axis is None:
+        axis = weight.output_axis if config.channel_axis == 0 else weight.input_axis
+        if axis >= rank:
+            raise Unsupported(f"a {rank}-D parameter has no channels on axis {axis}; use channel_axis 0")
+        return axis
     if not -rank <= config.tensor_axis < rank:
         raise Unsupported(f"tensor_axis {config.tensor_axis} is none of its {rank} axes; give {-rank} to {rank - 1}")
     return config.tensor_axis % rank

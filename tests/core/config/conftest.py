@@ -73,8 +73,7 @@ class PrunerConfig(CompressionConfig[ModulePrunerConfig]):
     samples: int = option(default=128, ge=1, doc="number of samples")
 
     def problems(self) -> Iterable[Problem]:
-        sections = [self.global_config, *self.module_type_configs.values(), *self.module_name_configs.values()]
-        if len({config.param_name for config in sections if config is not None}) > 1:
+        if len({config.param_name for config in self.module_configs()}) > 1:
             yield Problem("", "param_name must be the same everywhere")
 
 

@@ -15,6 +15,14 @@ def test_the_schema_is_valid_and_accepts_what_as_dict_returns(sample):
     jsonschema.validate(config.as_dict(), schema)
 
 
+def test_every_level_may_hold_a_list_without_nulls(sample):
+    validator = jsonschema.Draft202012Validator(json_schema(sample.Pruner))
+    several = [{"weight_threshold": 9}, {"exact": False}]
+    for level in ("global_config", "module_type_configs", "module_name_configs"):
+        for value, is_valid in [(several, True), ([], False), ([{}, None], False), ([{"exat": True}], False)]:
+            assert validator.is_valid({level: value if level == "global_config" else {"fc": value}}) is is_valid
+
+
 @pytest.mark.parametrize(
     "changes",
     [

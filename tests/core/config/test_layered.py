@@ -60,7 +60,7 @@ def test_a_setter_that_refuses_changes_nothing(sample):
     config = sample.Pruner().set_module_name("fc", None)
     before = copy.deepcopy(config)
     for setter, arguments, expected in [
-        (config.set_global, (3,), "global_config: must be the options of ModulePrunerConfig or null, got 3"),
+        (config.set_global, (3,), "global_config: must be the options of ModulePrunerConfig or a list or null, got 3"),
         (config.set_module_type, ("Linear", 3), "module_type_configs.Linear: must be the options of"),
         (config.set_module_type, ("", None), "a key must not be empty"),
         (config.set_module_name, (3, None), "must be a string, got 3; write '3' in quotes"),
@@ -79,7 +79,7 @@ def test_the_levels_cannot_be_assigned(sample):
 
 
 def test_a_configuration_of_another_algorithm_is_refused(sample):
-    with pytest.raises(ConfigError, match="must be the options of ModulePrunerConfig or null, got ConstantScheduler"):
+    with pytest.raises(ConfigError, match="ModulePrunerConfig or a list or null, got ConstantScheduler"):
         sample.Pruner(global_config=sample.Constant(begin_step=0))
 
 
@@ -150,6 +150,7 @@ def test_a_configuration_knows_where_it_came_from(sample, tmp_path):
 
 def test_what_a_setter_gives_no_longer_comes_from_the_file(sample):
     config = sample.Pruner.from_yaml(io.StringIO("module_name_configs:\n  fc: {exact: false}\n  fc2: null\n"))
+    assert config.origin("module_name_configs.fc.exact") == "<yaml>, line 2"
     config.set_module_name("fc", None)
     assert config.origin("module_name_configs.fc") is None
     assert config.origin("module_name_configs.fc.exact") is None
@@ -172,23 +173,24 @@ def test_yaml_is_written_to_a_file_too(sample, tmp_path):
     assert sample.Pruner.from_yaml(tmp_path / "out.yaml") == config
 
 
-modules = st.one_of(
-    st.none(),
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "target_sparsity": st.floats(0, 1),
-            "granularity": st.sampled_from(["per_scalar", "per_channel"]),
-            "block_size": st.one_of(st.integers(1, 9), st.lists(st.integers(1, 9), max_size=3)),
-            "dtype": st.sampled_from(["int8", "torch.quint8", None]),
-            "exact": st.booleans(),
-            "scheduler": st.one_of(
-                st.builds(lambda n: {"begin_step": n}, st.integers(0, 10**12)),
-                st.builds(lambda n: {"update_steps": n}, st.lists(st.integers(0, 99))),
-            ),
-        },
-    ),
+options = st.fixed_dictionaries(
+    {},
+    optional={
+        "target_sparsity": st.floats(0, 1),
+        "granularity": st.sampled_from(["per_scalar", "per_channel"]),
+        "block_size": st.one_of(st.integers(1, 9), st.lists(st.integers(1, 9), max_size=3)),
+        "dtype": st.sampled_from(["int8", "torch.quint8", None]),
+        "exact": st.booleans(),
+        "scheduler": st.one_of(
+            st.builds(lambda n: {"begin_step": n}, st.integers(0, 10**12)),
+            st.builds(lambda n: {"update_steps": n}, st.lists(st.integers(0, 99))),
+        ),
+    },
 )
+by_size = st.dictionaries(st.integers(0, 99), options, min_size=1, max_size=3).map(
+    lambda configs: [{**config, "weight_threshold": threshold} for threshold, config in configs.items()]
+)
+modules = st.one_of(st.none(), options, by_size)
 keys = st.one_of(
     st.sampled_from(["fc", "layer1.0.conv", r"layer\d+\..*", "null", "3", "yes", "1e3", " a", "é:#"]),
     st.from_regex(r"[a-z_.0-9]{1,8}", fullmatch=True),

@@ -22,8 +22,13 @@ def test_known_types_are_those_of_torch_and_of_the_model():
 def test_what_is_no_weight_has_a_reason(zoo):
     others = TorchTarget(zoo).others()
     assert others["linear.bias"] == ((4,), "biases and other vectors are not compressed")
-    assert others["norm.weight"] == ((4,), "biases and other vectors are not compressed")
+    assert others["norm.bias"] == ((4,), "biases and other vectors are not compressed")
     assert not {weight.name for weight in TorchTarget(zoo).weights()} & set(others)
+
+
+def test_a_bias_of_several_axes_is_no_weight():
+    others = TorchTarget(nn.Sequential(nn.LayerNorm((2, 3)))).others()
+    assert others == {"0.bias": ((2, 3), "it is no weight of LayerNorm; biases are not compressed")}
 
 
 def test_the_result_is_the_model_marked_with_the_version():

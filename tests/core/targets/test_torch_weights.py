@@ -32,7 +32,25 @@ def test_every_kind_of_module_has_its_weights(zoo):
         "cross.k_proj_weight": ("attention", (8, 6), 0, 1, 1),
         "cross.v_proj_weight": ("attention", (8, 4), 0, 1, 1),
         "cross.out_proj.weight": ("linear", (8, 8), 0, 1, 1),
+        "norm.weight": ("layer_norm", (4,), 0, 1, 1),
     }
+
+
+def test_the_weights_of_norms_alone_are_incidental(zoo):
+    assert {w.name: w.incidental for w in torch_weights(zoo) if w.incidental} == {
+        "norm.weight": "only rules about LayerNorm are meant for it; give its name, its type, or a weight_threshold"
+    }
+
+
+def test_a_norm_without_a_weight_has_none():
+    assert torch_weights(nn.Sequential(nn.LayerNorm(4, elementwise_affine=False))) == []
+
+
+def test_a_weight_that_a_norm_shares_with_a_layer_is_not_incidental():
+    model = nn.Sequential(nn.Linear(4, 3, bias=False), nn.LayerNorm((3, 4)))
+    model[1].weight = model[0].weight
+    (weight,) = torch_weights(model)
+    assert weight.incidental is None
 
 
 def test_weights_come_in_the_order_of_the_modules(zoo):

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from corepress.calibration import FisherDiagonal, collect
+from corepress.config import entries
 from corepress.errors import PlanError
 from corepress.pipeline import BoundCompressor, Pipeline, Stage
 from corepress.targets import TorchTarget
@@ -59,7 +60,7 @@ class SKMPalettizer(BoundCompressor):
         if sensitivity_path is not None:
             require_writable(sensitivity_path)
         if per_sample is None:
-            per_sample = self.config.global_config is not None and self.config.global_config.per_sample
+            per_sample = any(config.per_sample for config in entries(self.config.global_config))
         spec = FisherDiagonal.spec(per_sample=per_sample)
         target = TorchTarget(self.model)
         target.require_idle(target.weights())
@@ -106,7 +107,9 @@ def _reading(config: SKMPalettizerConfig, path: str) -> SKMPalettizerConfig:
     """Return the configuration with every sensitivity read from a file."""
     data = config.as_dict()
 
-    def reading(level: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    def reading(level: Any) -> Any:
+        if isinstance(level, list):
+            return [reading(entry) for entry in level]
         return None if level is None else {**level, "sensitivity_path": path}
 
     for section in ("module_type_configs", "module_name_configs"):

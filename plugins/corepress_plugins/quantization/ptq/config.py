@@ -5,7 +5,18 @@ from typing import ClassVar
 
 import attrs
 
-from corepress.config import CompressionConfig, DType, ModuleConfig, Problem, Rules, configuration, layered, option
+from corepress.config import (
+    BySize,
+    CompressionConfig,
+    DType,
+    ModuleConfig,
+    Problem,
+    Rules,
+    configuration,
+    entries,
+    layered,
+    option,
+)
 from corepress_plugins.quantization.granularity import QuantizationGranularity, QuantizationScheme
 
 
@@ -48,12 +59,12 @@ class PostTrainingQuantizerConfig(CompressionConfig[ModulePostTrainingQuantizerC
 
     module_config: ClassVar[type[ModuleConfig]] = ModulePostTrainingQuantizerConfig
 
-    def rules(self) -> Rules[ModulePostTrainingQuantizerConfig]:
+    def rules(self) -> Rules[BySize[ModulePostTrainingQuantizerConfig]]:
         """Return the three levels; a name that is given float32 is left alone, like one that is given None."""
         rules = super().rules()
-        names = {key: None if _is_float(config) else config for key, config in rules.names.items()}
+        names = {key: None if _is_float(value) else value for key, value in rules.names.items()}
         return attrs.evolve(rules, names=names)
 
 
-def _is_float(config: ModulePostTrainingQuantizerConfig | None) -> bool:
-    return config is not None and config.weight_dtype.is_float
+def _is_float(value: BySize[ModulePostTrainingQuantizerConfig] | None) -> bool:
+    return all(config.weight_dtype.is_float for config in entries(value))

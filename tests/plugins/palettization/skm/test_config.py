@@ -54,3 +54,9 @@ def test_data_are_needed_unless_every_sensitivity_is_read():
     assert SKMPalettizerConfig().needs_data
     assert not SKMPalettizerConfig(global_config=reading, module_name_configs={"fc": None}).needs_data
     assert SKMPalettizerConfig(global_config=reading, module_type_configs={"Linear": computing}).needs_data
+
+
+def test_data_is_needed_when_an_entry_of_a_list_needs_it():
+    read, computed = {"sensitivity_path": "a.safetensors"}, {"weight_threshold": 9}
+    assert SKMPalettizerConfig.from_dict({"global_config": [read, computed]}).needs_data
+    assert not SKMPalettizerConfig.from_dict({"global_config": [read, {**read, **computed}]}).needs_data

@@ -212,3 +212,14 @@ def test_stages_of_a_pipeline_share_the_data(model, data):
     small = pipeline.compress(model, data=data, loss_fn=loss_fn)
     assert pipeline.report()["hidden.weight"].steps == ("magnitude", "skm")
     assert small.hidden.weight.unique().numel() <= 5
+
+
+def test_every_entry_of_a_list_reads_the_file(model, data, tmp_path):
+    config = {"global_config": [{"n_bits": 2}, {"n_bits": 4, "per_sample": True, "weight_threshold": 200}]}
+    path = tmp_path / "sensitivity.safetensors"
+    sensitivity = SKMPalettizer(model, config).compute_sensitivity(data, loss_fn, path)
+    single = SKMPalettizer(model, CONFIG).compute_sensitivity(data, loss_fn, per_sample=True)
+    assert all(torch.equal(sensitivity[name], single[name]) for name in single)
+    small = SKMPalettizer(model, config).compress(sensitivity_path=path)
+    assert {w.encoding().n_bits for w in torch_weights(small)} == {2, 4}
+    assert all(w.encoding().n_bits == (4 if w.facts.count > 200 else 2) for w in torch_weights(small))

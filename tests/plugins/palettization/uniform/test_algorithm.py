@@ -100,7 +100,7 @@ def test_the_form_is_known_before():
         ((8, 6), {"tensor_axis": -3}, "tensor_axis -3 is none of its 2 axes; give -2 to 1"),
         ((8, 6), {**GROUPED, "group_size": 3}, "group_size 3 does not divide its 8 channels on axis 0"),
         ((0, 6), {}, "it has no elements"),
-        ((8,), {}, "a 1-D parameter has no channels to palettize"),
+        ((), {}, "a 0-D parameter has no channels to palettize"),
     ],
 )
 def test_what_cannot_be_cut_is_unsupported(shape, options, reason):
