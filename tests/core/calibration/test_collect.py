@@ -263,7 +263,7 @@ def test_gradients_need_a_loss(model, batches):
 @pytest.mark.parametrize("loss", [None, 1.5, torch.tensor(1.5)])
 def test_a_loss_must_depend_on_the_model(model, batches, loss):
     assert refusal(model, *requests(model, GRADIENTS), batches, lambda model, batch: loss) == (
-        f"loss_fn must return a tensor of one value that depends on the model's weights, not {loss!r}"
+        f"loss_fn must return a tensor of one value that depends on the weights to compress, not {loss!r}"
     )
 
 
