@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations
-from torch.utils.checkpoint import checkpoint
 
 from corepress.algorithm import StatisticSpec, WeightFacts
 from corepress.calibration import FisherDiagonal, collect
@@ -140,32 +139,6 @@ def test_what_float32_holds_is_float32():
         return statistic.result().dtype
 
     assert [dtype(size) for size in (1e-25, 1e-6, 1e6)] == [torch.float64, torch.float32, torch.float32]
-
-
-def test_sparse_gradients_count_like_dense_ones(batches):
-    def diagonal(sparse):
-        torch.nn.init.ones_((embedding := nn.Embedding(10, 4, sparse=sparse)).weight)
-        loss = lambda model, batch: model(batch["tokens"]).square().sum()  # noqa: E731
-        return gathered(embedding, BATCH, batches, loss)["weight"]
-
-    assert torch.equal(diagonal(sparse=True), diagonal(sparse=False))
-
-
-def test_gradients_that_come_in_parts_are_refused():
-    model = nn.Linear(2, 2)
-
-    def loss(model, batch):
-        for _ in range(2):
-            batch = checkpoint(model, batch, use_reentrant=True)
-        return batch.sum()
-
-    with pytest.raises(PlanError) as caught:
-        gathered(model, BATCH, [torch.ones(3, 2, requires_grad=True)], loss)
-    assert str(caught.value) == (
-        "weight: its gradient comes in several parts, as reentrant checkpoints give it; "
-        "use torch.utils.checkpoint with use_reentrant=False, or switch checkpoints off"
-    )
-    assert model.weight.grad is None
 
 
 def test_a_weight_without_any_gradient_gets_zeros():
