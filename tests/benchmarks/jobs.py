@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tests.benchmarks import cifar, programs
+from tests.benchmarks import cifar, programs, sensitive
 from tests.benchmarks.job import RUNS, Job, Work
 from tests.benchmarks.judging import bytes_of_package, relative_error
 from tests.networks.resnet import ResNet18
@@ -108,6 +108,7 @@ JOBS = {
     ),
     "cifar_sparse": Job("ResNet-20: 75% zeros", cifar.resnet20, prune(THREE_QUARTERS), judge_accuracy, True, finalized),
 } | programs.JOBS
+JOBS |= sensitive.JOBS
 
 
 def available(name: str) -> bool:

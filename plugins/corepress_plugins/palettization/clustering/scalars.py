@@ -69,8 +69,11 @@ def _cluster(
     fitted = keep
     if weights is not None:
         weights = weights if keep is None else weights * keep
-        weights = torch.where((weights > 0).any(dim=1, keepdim=True), weights, 1.0)
-        fitted = weights > 0 if keep is None else (weights > 0) & keep
+        counted = weights > 0
+        # Sensitivities are positive: the passes over values that count nothing are then spared.
+        if keep is not None or not counted.all():
+            weights = torch.where(counted.any(dim=1, keepdim=True), weights, 1.0)
+            fitted = weights > 0 if keep is None else (weights > 0) & keep
     patterns = as_halves(values) if half is not None and values.shape[1] >= _FEWEST_HALVES else None
     if patterns is not None:
         halves = Halves.of(*patterns, weights, fitted)
