@@ -37,9 +37,9 @@ class Levels:
 
         Without masses every level counts once, and there is no padding.
         """
-        # Around a middle level and in units of the spread, both exactly: digits survive any offset and any scale.
+        # Around a level and in units of the spread, both exactly: digits survive any offset, any scale and any weight.
         groups = np.arange(len(values))
-        centre = values[groups, counts // 2]
+        centre = values[groups, counts // 2 if masses is None else masses.argmax(axis=1)]
         spread = values[groups, np.maximum(counts - 1, 0)] - values[:, 0]
         step = _power_of_two_above(spread)
         values = (values - centre[:, None]) / step[:, None]

@@ -17,16 +17,25 @@ _MOST_SORTED, _MOST_SORTED_FOR_MANY = 1 << 14, 1 << 16
 _WIDE = 1 << 20
 _FEWEST_HALVES = 1 << 16
 _TOLERANCE = 1e-4
+# Large enough that a cluster's mean stays where this weight is, small enough that sums keep the digits of the others.
+_OUTWEIGHING = 2.0**20
 
 
 def cluster_scalars(
-    values: Tensor, k: int, *, weights: Tensor | None = None, keep: Tensor | None = None, exact: bool = False
+    values: Tensor,
+    k: int,
+    *,
+    weights: Tensor | None = None,
+    keep: Tensor | None = None,
+    exact: bool = False,
+    zero: bool = False,
 ) -> Clustering:
     """Cluster every group of scalars into k clusters of least squared error.
 
     `values` is (G, n), read as float32; every row is clustered on its own, 1 <= k <= 256. `weights` (G, n) >= 0 are the
     importance of the values; a group whose weights are all zero counts them equally. Only values that `keep` (G, n),
-    bool, marks are fitted. Groups of up to k distinct values are reproduced exactly.
+    bool, marks are fitted. Groups of up to k distinct values are reproduced exactly. With `zero` one centroid of every
+    group is exactly 0.0, and the others are the best beside it.
 
     Small groups are clustered on their sorted values, large ones on a histogram of 14 to 17 bits wherever its own
     rounding is at most 1e-4 of the error; large ones of half-precision numbers on the counts of these. With `exact` all
@@ -46,7 +55,8 @@ def cluster_scalars(
     rows = max(_CHUNK // max(width, 2 * (half or 0), 1), 1)
     for start in range(0, groups if width else 0, rows):
         part = slice(start, start + rows)
-        centroids[part], indices[part] = _cluster(values[part], k, half, _rows(weights, part), _rows(keep, part))
+        cluster = _cluster_around_zero if zero else _cluster
+        centroids[part], indices[part] = cluster(values[part], k, half, _rows(weights, part), _rows(keep, part))
     return Clustering(centroids, indices)
 
 
@@ -84,6 +94,24 @@ def _cluster(
     if keep is not None:
         indices *= keep
     return centroids, indices
+
+
+def _cluster_around_zero(
+    values: Tensor, k: int, half: int | None, weights: Tensor | None, keep: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Cluster with a zero added to every group that outweighs all values: the cluster that holds it cannot leave it."""
+    groups = len(values)
+    masses = torch.ones(values.shape) if weights is None else weights.to(torch.float32)
+    masses = masses if keep is None else masses * keep
+    masses = torch.where((masses > 0).any(dim=1, keepdim=True), masses, 1.0)
+    heavy = (masses.sum(dim=1, keepdim=True, dtype=torch.float64) * _OUTWEIGHING).to(torch.float32)
+    if keep is not None:
+        keep = torch.cat([keep, torch.ones(groups, 1, dtype=torch.bool)], dim=1)
+    values = torch.cat([values, torch.zeros(groups, 1)], dim=1)
+    centroids, indices = _cluster(values, k, half, torch.cat([masses, heavy], dim=1), keep)
+    # Also the entries that repeat it.
+    nearly_zero = centroids == centroids.gather(1, indices[:, -1:].long())
+    return centroids.masked_fill_(nearly_zero, 0.0), indices[:, :-1]
 
 
 def _indices(values: Tensor, k: int, half: int | None, weights: Tensor | None, fitted: Tensor | None) -> Tensor:
