@@ -61,7 +61,7 @@ def best_edges(levels: Levels, edges: Integers, k: int, longest: int, *, exact: 
     """
     bins = len(edges) - 1
     dtype = np.float64 if exact else np.float32
-    cost = _costs_by_length(levels, edges, longest).astype(dtype, copy=False)
+    cost = _costs_by_length(levels, edges, longest, dtype)
     history = np.full((k, longest + bins + 1, edges.shape[1]), np.inf, dtype)
     history[0, longest] = 0
     price = np.empty_like(cost)
@@ -74,17 +74,36 @@ def best_edges(levels: Levels, edges: Integers, k: int, longest: int, *, exact: 
     return _trace(history, cost, longest)
 
 
-def _costs_by_length(levels: Levels, edges: Integers, longest: int) -> Floats:
-    """Return (longest, bins, G): the cost of the last `longest`, ..., 2, 1 bins before each edge."""
-    sums = levels.at(edges)
-    mass, first, second = (
-        after[1:] - _ending_at(np.pad(after, ((longest, 0), (0, 0)), constant_values=before_all), longest)
-        for after, before_all in zip(sums, (np.inf, 0, 0), strict=True)
-    )
-    return cluster_cost(mass, first, second)
+def _costs_by_length(levels: Levels, edges: Integers, longest: int, dtype: type[Any]) -> NDArray[Any]:
+    """Return (longest, bins, G): the cost of the last `longest`, ..., 2, 1 bins before each edge.
+
+    Clusters grow by one bin at a time, and their errors by the pooled variance of the two (Chan, Golub and LeVeque, 1979):
+    all terms are positive, and no digits cancel.
+    """
+    mass64, first, second = (np.diff(sums, axis=0) for sums in levels.at(edges))
+    mean64 = first / np.maximum(mass64, _TINY)
+    mass, inner = mass64.astype(dtype), cluster_cost(mass64, first, second).astype(dtype)
+    gap = np.diff(mean64, axis=0).astype(dtype)
+    cost = np.full((longest, *mass.shape), np.inf, dtype)
+    cost[-1] = inner
+    # The cluster before each edge: its mass, its error, and how far its mean and its first bin lie below its last bin.
+    total, error, lead, reach = mass, inner, np.zeros_like(mass), np.zeros_like(mass)
+    for length in range(2, longest + 1):
+        joining = mass[: 1 - length]
+        reach = reach[1:] + gap[: len(gap) + 2 - length]
+        apart = reach - lead[1:]
+        before, total = total[1:], total[1:] + joining
+        share = joining / np.maximum(total, dtype(_TINY))
+        lead = lead[1:] + share * apart
+        apart *= apart
+        share *= before
+        share *= apart
+        share += inner[: 1 - length]
+        error = np.add(error[1:], share, out=cost[longest - length, length - 1 :])
+    return cost
 
 
-def _ending_at(padded: NDArray[Real], longest: int) -> NDArray[Real]:
+def _ending_at(padded: NDArray[Any], longest: int) -> NDArray[Any]:
     """View (..., longest + bins + 1, G) as (..., longest, bins, G): what lies `longest`, ..., 1 before each edge."""
     bins = padded.shape[-2] - 1 - longest
     return np.moveaxis(sliding_window_view(padded[..., 1:-1, :], bins, axis=-2), -1, -2)

@@ -16,16 +16,29 @@ def cheapest_path(steps: NDArray[np.float32]) -> Integers:
     """
     if len(steps) <= _LONGEST_WALK:
         return _walk(steps)
-    pairs = len(steps) // 2
-    through = steps[0 : 2 * pairs : 2, :, :, None] + steps[1 : 2 * pairs : 2, None]
-    folded = through.min(axis=2)
-    ends = cheapest_path(np.concatenate([folded, steps[2 * pairs :]]))
-    path = np.empty((len(steps) + 1, steps.shape[-1]), np.int64)
+    pairs, groups = len(steps) // 2, steps.shape[-1]
+    first, second = (np.moveaxis(steps[side : 2 * pairs : 2], 0, 2) for side in (0, 1))
+    ends = cheapest_path(np.concatenate([_folded(first, second), steps[2 * pairs :]]))
+    path = np.empty((len(steps) + 1, groups), np.int64)
     path[0 : 2 * pairs + 1 : 2] = ends[: pairs + 1]
     path[-1] = ends[-1]
-    pair, group = np.ogrid[:pairs, : steps.shape[-1]]
-    path[1 : 2 * pairs : 2] = through[pair, ends[:pairs], :, ends[1 : pairs + 1], group].argmin(axis=-1)
+    pair, group = np.ogrid[:pairs, :groups]
+    through = first[ends[:pairs], :, pair, group] + second[:, ends[1 : pairs + 1], pair, group].transpose(1, 2, 0)
+    path[1 : 2 * pairs : 2] = through.argmin(axis=-1)
     return path
+
+
+def _folded(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the cheapest costs (L, C, C, G) of two steps, each (C, C, L, G), whatever lies between."""
+    candidates, _, pairs, groups = first.shape
+    # Long rows make the array operations fast.
+    first, second = (np.ascontiguousarray(step).reshape(candidates, candidates, -1) for step in (first, second))
+    folded = first[:, 0, None] + second[None, 0]
+    through = np.empty_like(folded)
+    for middle in range(1, candidates):
+        np.add(first[:, middle, None], second[None, middle], out=through)
+        np.minimum(folded, through, out=folded)
+    return np.moveaxis(folded.reshape(candidates, candidates, pairs, groups), 2, 0)
 
 
 def _walk(steps: NDArray[np.float32]) -> Integers:
