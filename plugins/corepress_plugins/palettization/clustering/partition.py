@@ -8,8 +8,8 @@ from corepress_plugins.palettization.clustering.levels import Floats, Integers, 
 from corepress_plugins.palettization.clustering.refinement import refine
 
 # Enough bins that the coarse optimum lies in the basin of the true one; more change the error by less than 1e-4.
-_BINS_PER_CLUSTER = 12
-_FEWEST_BINS, _MOST_BINS = 128, 3072
+_BINS_PER_CLUSTER = 16
+_FEWEST_BINS, _MOST_BINS = 128, 4096
 _FEWEST_LONGEST = 24
 _EXACT_PAIRS, _EXACT_WORK = 6_000_000, 40_000_000
 _FEW_LEVELS = 16_384
@@ -69,11 +69,9 @@ def _partition(levels: Levels, k: int, *, exact: bool) -> Integers:
 
 
 def _grids(levels: Levels, k: int) -> tuple[int, ...]:
-    """Return the numbers of bins to try; the best partition counts, and a third grid costs little for few levels."""
+    """Return the numbers of bins to try; the best partition counts, and more grids cost little for few levels."""
     most, bins = int(levels.counts.max()), coarse_bins(k)
-    grids = [bins, bins * 5 // 3]
-    if levels.values.size <= _FEW_LEVELS:
-        grids.append(4 * bins)
+    grids = (bins, bins * 5 // 4, 3 * bins) if levels.values.size <= _FEW_LEVELS else (bins,)
     return tuple(dict.fromkeys(min(grid, most) for grid in grids))
 
 
