@@ -88,3 +88,25 @@ def _running(terms: Floats) -> Floats:
 
 def _power_of_two_above(sizes: Floats) -> Floats:
     return np.where(sizes > 0, np.ldexp(1.0, np.frexp(sizes)[1]), 1.0)
+
+
+def means_between(masses: Floats | None, moments: Floats, boundaries: Integers) -> NDArray[np.float32]:
+    """Return the means (G, k) of the clusters between boundaries (k + 1, G); empty ones repeat the one before.
+
+    `masses` and `moments` (G, N) are the sums of w and w·x of each level; without masses every level counts one.
+    """
+    groups, width = moments.shape
+    # Sums of single clusters, not differences of running sums: no outlier takes the digits of the others.
+    ends = np.arange(groups)[:, None] * (width + 1) + boundaries.T
+    lengths = np.diff(ends, axis=1)
+    mass = lengths if masses is None else _sums_from(masses, ends)
+    used = (lengths > 0) & (mass > 0)
+    means = (np.where(used, _sums_from(moments, ends), 0.0) / np.where(used, mass, 1)).astype(np.float32)
+    last: Integers = np.maximum.accumulate(np.where(used, np.arange(used.shape[1]), 0), axis=1)
+    return np.take_along_axis(means, last, axis=1)
+
+
+def _sums_from(terms: Floats, ends: Integers) -> Floats:
+    """Return the sums (G, k) of terms (G, N) between flat ends (G, k + 1) into rows of N + 1; wrong for empty ranges."""
+    padded = np.pad(terms, ((0, 0), (0, 1)))
+    return np.add.reduceat(padded.ravel(), ends.ravel()).reshape(ends.shape)[:, :-1]

@@ -82,13 +82,14 @@ def _cluster(
         weights = torch.where((weights > 0).any(dim=1, keepdim=True), weights, 1.0)
         fitted = weights > 0 if keep is None else (weights > 0) & keep
     patterns = as_halves(values) if half is not None and values.shape[1] >= _FEWEST_HALVES else None
-    if patterns is not None:
+    if half is None:
+        centroids, indices = _sorted(values, k, weights, fitted)
+    elif patterns is not None:
         halves = Halves.of(*patterns, weights, fitted)
         boundaries = partition(halves.levels, k)
-        indices, centroids = halves.look_up(boundaries), halves.means(boundaries)
+        centroids, indices = halves.means(boundaries), halves.look_up(boundaries)
     else:
-        indices = _indices(values, k, half, weights, fitted)
-        centroids = _means(values, k, indices, weights, fitted)
+        centroids, indices = _counted(values, k, half, weights, fitted)
     if weights is not None and fitted is not None:
         indices = torch.where(fitted, indices, assign(values, centroids))
     if keep is not None:
@@ -114,46 +115,21 @@ def _cluster_around_zero(
     return centroids.masked_fill_(nearly_zero, 0.0), indices[:, :-1]
 
 
-def _indices(values: Tensor, k: int, half: int | None, weights: Tensor | None, fitted: Tensor | None) -> Tensor:
-    if half is None:
-        return _sorted_indices(values, k, weights, fitted)
+def _counted(
+    values: Tensor, k: int, half: int, weights: Tensor | None, fitted: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Cluster on a histogram, and on sorted values the groups for which that is too coarse."""
     histogram = Histogram.of(values, half, weights, fitted)
     boundaries = partition(histogram.levels, k)
-    indices = histogram.look_up(boundaries)
+    centroids, indices = histogram.means(boundaries), histogram.look_up(boundaries)
     rough = histogram.coarseness > _TOLERANCE * partition_cost(histogram.levels, boundaries)
     for group in rough.nonzero()[0].tolist():
         part = slice(group, group + 1)
-        indices[part] = _sorted_indices(values[part], k, _rows(weights, part), _rows(fitted, part))
-    return indices
+        centroids[part], indices[part] = _sorted(values[part], k, _rows(weights, part), _rows(fitted, part))
+    return centroids, indices
 
 
-def _sorted_indices(values: Tensor, k: int, weights: Tensor | None, fitted: Tensor | None) -> Tensor:
-    exact = SortedValues.of(values, k, weights, fitted)
-    return exact.look_up(values, partition(exact.levels, k))
-
-
-def _means(values: Tensor, k: int, indices: Tensor, weights: Tensor | None, fitted: Tensor | None) -> Tensor:
-    """Return the weighted means (G, k) of the clusters; empty ones repeat the one before."""
-    groups = len(values)
-    offsets = torch.arange(groups, dtype=torch.int32)[:, None] * k
-    mass = torch.zeros(groups * k, dtype=torch.float64)
-    sums = torch.zeros(groups * k, dtype=torch.float64)
-    width = max(_CHUNK // groups, 1)
-    for start in range(0, values.shape[1], width):
-        part = (slice(None), slice(start, start + width))
-        bins = (indices[part] + offsets).flatten()
-        masses = _masses(weights, fitted, part)
-        moments = values[part].to(torch.float64).flatten()
-        if masses is not None:
-            moments *= masses
-        mass += torch.bincount(bins, weights=masses, minlength=groups * k)
-        sums += torch.bincount(bins, weights=moments, minlength=groups * k)
-    means = (sums / torch.where(mass > 0, mass, 1.0)).to(torch.float32).view(groups, k)
-    used = torch.where((mass > 0).view(groups, k), torch.arange(k), 0)
-    return means.gather(1, used.cummax(dim=1).values)
-
-
-def _masses(weights: Tensor | None, fitted: Tensor | None, part: tuple[slice, slice]) -> Tensor | None:
-    if weights is not None:
-        return weights[part].to(torch.float64).flatten()
-    return None if fitted is None else fitted[part].to(torch.float64).flatten()
+def _sorted(values: Tensor, k: int, weights: Tensor | None, fitted: Tensor | None) -> tuple[Tensor, Tensor]:
+    ordered = SortedValues.of(values, k, weights, fitted)
+    boundaries = partition(ordered.levels, k)
+    return ordered.means(boundaries), ordered.look_up(values, boundaries)

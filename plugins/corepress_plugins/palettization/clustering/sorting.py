@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from corepress_plugins.palettization.clustering.assignment import count_reached
-from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels
+from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, means_between
 from corepress_plugins.palettization.clustering.partition import coarse_bins
 
 
@@ -53,6 +53,12 @@ class SortedValues:
         starts = np.take_along_axis(self.ordered, np.minimum(inner, self.ordered.shape[1] - 1), axis=1)
         starts = np.where(inner < self.levels.counts[:, None], starts, np.float32(np.inf))
         return count_reached(values, torch.from_numpy(starts))
+
+    def means(self, boundaries: Integers) -> Tensor:
+        """Return the means (G, k), float32, of the clusters; empty ones repeat the one before."""
+        masses, moments = self.levels.masses, self.ordered.astype(np.float64)
+        moments = moments if masses is None else np.multiply(moments, masses, out=moments)
+        return torch.from_numpy(means_between(masses, moments, boundaries))
 
 
 def _merged(
