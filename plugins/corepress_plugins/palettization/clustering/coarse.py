@@ -54,10 +54,11 @@ def _fill_bins(share: NDArray[np.float32], bins: int) -> None:
             break
 
 
-def best_edges(levels: Levels, edges: Integers, k: int, longest: int, *, exact: bool) -> Integers:
+def best_edges(levels: Levels, edges: Integers, k: int, longest: int, band: int, *, exact: bool) -> Integers:
     """Return which edges (k + 1, G) bound the k optimal clusters, none of them longer than `longest` bins.
 
-    Sums that will be refined are compared in single precision, `exact` ones in double.
+    Each boundary is looked for among the edges up to `band` bins from where equally long clusters have it. Sums that
+    will be refined are compared in single precision, `exact` ones in double.
     """
     bins = len(edges) - 1
     dtype = np.float64 if exact else np.float32
@@ -68,7 +69,9 @@ def best_edges(levels: Levels, edges: Integers, k: int, longest: int, *, exact: 
     reachable = _ending_at(history, longest)
     for layer in range(1, k):
         # Neither before this many clusters end nor where the others could not reach the last edge.
-        ends = slice(max(bins - (k - layer) * longest, layer, 1) - 1, min(layer * longest, bins))
+        middle = layer * bins // k
+        earliest = max(bins - (k - layer) * longest, layer, middle - band)
+        ends = slice(earliest - 1, min(layer * longest, middle + band, bins))
         np.add(reachable[layer - 1, :, ends], cost[:, ends], out=price[:, ends])
         price[:, ends].min(axis=0, out=history[layer, longest + 1 :][ends])
     return _trace(history, cost, longest)

@@ -11,7 +11,8 @@ from corepress_plugins.palettization.clustering.partition import partition, part
 from corepress_plugins.palettization.clustering.result import Clustering
 from corepress_plugins.palettization.clustering.sorting import SortedValues
 
-_CHUNK = 1 << 19
+# Values that are clustered at a time: what is sorted should stay in the cache.
+_SORTED_AT_A_TIME, _COUNTED_AT_A_TIME = 1 << 18, 1 << 19
 _MANY_CLUSTERS = 32
 _MOST_SORTED, _MOST_SORTED_FOR_MANY = 1 << 14, 1 << 16
 _WIDE = 1 << 20
@@ -52,7 +53,8 @@ def cluster_scalars(
     centroids = torch.zeros(groups, k)
     indices = torch.zeros(groups, width, dtype=torch.uint8)
     half = None if exact else _grid(width, k)
-    rows = max(_CHUNK // max(width, 2 * (half or 0), 1), 1)
+    rows = _SORTED_AT_A_TIME // max(width, 1) if half is None else _COUNTED_AT_A_TIME // max(width, 2 * half)
+    rows = max(rows, 1)
     for start in range(0, groups if width else 0, rows):
         part = slice(start, start + rows)
         cluster = _cluster_around_zero if zero else _cluster
