@@ -6,7 +6,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, Real, cluster_cost
+from corepress_plugins.palettization.clustering.levels import Integers, Levels, cluster_cost
 
 _TINY = 1e-30
 _CAPPING_ROUNDS = 8
@@ -80,8 +80,8 @@ def best_edges(levels: Levels, edges: Integers, k: int, longest: int, band: int,
 def _costs_by_length(levels: Levels, edges: Integers, longest: int, dtype: type[Any]) -> NDArray[Any]:
     """Return (longest, bins, G): the cost of the last `longest`, ..., 2, 1 bins before each edge.
 
-    Clusters grow by one bin at a time, and their errors by the pooled variance of the two (Chan, Golub and LeVeque, 1979):
-    all terms are positive, and no digits cancel.
+    Clusters grow by one bin at a time, and their errors by the pooled variance of the two (Chan, Golub and LeVeque,
+    1979): all terms are positive, and no digits cancel.
     """
     mass64, first, second = (np.diff(sums, axis=0) for sums in levels.at(edges))
     mean64 = first / np.maximum(mass64, _TINY)

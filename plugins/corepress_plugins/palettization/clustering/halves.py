@@ -6,7 +6,7 @@ from attrs import frozen
 from torch import Tensor
 
 from corepress_plugins.palettization.clustering.histogram import compact
-from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, means_between
+from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, means_between, outweighing
 
 _CODES = 1 << 16
 _LARGEST_EXPONENT = 16
@@ -53,10 +53,13 @@ class Halves:
     occupied: Integers
     masses: Floats
     levels: Levels
+    zero: bool
 
     @classmethod
-    def of(cls, patterns: Tensor, scale: Tensor, weights: Tensor | None, fitted: Tensor | None) -> "Halves":
-        """Count the patterns (G, n) of fitted values."""
+    def of(
+        cls, patterns: Tensor, scale: Tensor, weights: Tensor | None, fitted: Tensor | None, *, zero: bool = False
+    ) -> "Halves":
+        """Count the patterns (G, n) of fitted values; with `zero` that of zero outweighs all others."""
         groups = len(patterns)
         masses = weights
         if masses is None and fitted is not None:
@@ -64,9 +67,12 @@ class Halves:
         flat = None if masses is None else masses.to(torch.float64).flatten()
         rows = patterns if groups == 1 else patterns + torch.arange(groups, dtype=torch.int32)[:, None] * _CODES
         mass = torch.bincount(rows.flatten(), weights=flat, minlength=groups * _CODES).view(groups, _CODES)
-        places, found, counts = compact(mass.numpy()[:, _ASCENDING])
+        counted = mass.numpy().astype(np.float64)
+        if zero:
+            counted[:, 0] += outweighing(counted)
+        places, found, counts = compact(counted[:, _ASCENDING])
         occupied = _ASCENDING[places]
-        return cls(patterns, scale, fitted, occupied, found, Levels.of(_VALUES[occupied], found, counts))
+        return cls(patterns, scale, fitted, occupied, found, Levels.of(_VALUES[occupied], found, counts), zero)
 
     def look_up(self, boundaries: Integers) -> Tensor:
         """Return the cluster (G, n), uint8, of every value, given the positions (k + 1, G) that bound the clusters."""
@@ -87,4 +93,4 @@ class Halves:
     def means(self, boundaries: Integers) -> Tensor:
         """Return the means (G, k), float32, of the clusters; empty ones repeat the one before."""
         moments = self.masses * _VALUES[self.occupied]
-        return torch.from_numpy(means_between(self.masses, moments, boundaries)) * self.scale
+        return torch.from_numpy(means_between(self.masses, moments, boundaries, zero=self.zero)) * self.scale

@@ -5,7 +5,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, means_between
+from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, means_between, outweighing
 
 _BLOCK = 1 << 18
 
@@ -15,8 +15,8 @@ class Histogram:
     """Hold the grid code of every value, and the occupied codes as levels.
 
     `codes` is int32, (G, n), a range of 2 * half + 2 codes for each group; the last is for values that are not fitted.
-    `occupied` (G, N) is the code of each level within its range, `masses` and `moments` (G, N) are the sums of w and w·x
-    over its values. `coarseness` (G,) is the squared error that the grid itself makes.
+    `occupied` (G, N) is the code of each level within its range, `masses` and `moments` (G, N) are the sums of w and
+    w·x over its values. `coarseness` (G,) is the squared error that the grid itself makes.
     """
 
     codes: Tensor
@@ -26,12 +26,16 @@ class Histogram:
     moments: Floats
     levels: Levels
     coarseness: Floats
+    zero: bool
 
     @classmethod
-    def of(cls, values: Tensor, half: int, weights: Tensor | None, fitted: Tensor | None) -> "Histogram":
+    def of(
+        cls, values: Tensor, half: int, weights: Tensor | None, fitted: Tensor | None, *, zero: bool = False
+    ) -> "Histogram":
         """Count values (G, n) on a grid of 2 * half + 1 codes: the sign and the root of |value| / max|value|.
 
-        The root puts the codes where weights are dense, and zero has a code of its own.
+        The root puts the codes where weights are dense, and zero has a code of its own. With `zero` that code outweighs
+        all others.
         """
         groups, width = values.shape
         cells = 2 * half + 2
@@ -47,16 +51,19 @@ class Histogram:
                 found.masked_fill_(~fitted[part], cells - 1)
             torch.add(found, first, out=codes[part])
             bins, moments = codes[part].flatten(), values[part].flatten().to(torch.float64)
-            mass = None if weights is None else weights[part].flatten().to(torch.float64)
-            sums[0] += torch.bincount(bins, mass, minlength=groups * cells)
-            sums[1] += torch.bincount(bins, moments if mass is None else moments * mass, minlength=groups * cells)
-        mass, moment = (total.view(groups, cells)[:, :-1].numpy() for total in sums)
+            counted = None if weights is None else weights[part].flatten().to(torch.float64)
+            sums[0] += torch.bincount(bins, counted, minlength=groups * cells)
+            sums[1] += torch.bincount(bins, moments if counted is None else moments * counted, minlength=groups * cells)
+        mass, moment = sums.view(2, groups, cells)[..., :-1].numpy()
+        if zero:
+            mass[:, half] += outweighing(mass)
         occupied, masses, counts = compact(mass)
         root = (occupied - half) / half
         levels = Levels.of(root * np.abs(root), masses, counts)
         step = 2 * np.abs(root) / half
         coarseness = (masses * step * step).sum(axis=1) / 12
-        return cls(codes, half, occupied, masses, np.take_along_axis(moment, occupied, axis=1), levels, coarseness)
+        first_moments = np.take_along_axis(moment, occupied, axis=1)
+        return cls(codes, half, occupied, masses, first_moments, levels, coarseness, zero)
 
     def look_up(self, boundaries: Integers) -> Tensor:
         """Return the cluster (G, n), uint8, of every value, given the positions (k + 1, G) that bound the clusters."""
@@ -72,7 +79,7 @@ class Histogram:
 
     def means(self, boundaries: Integers) -> Tensor:
         """Return the means (G, k), float32, of the clusters; empty ones repeat the one before."""
-        return torch.from_numpy(means_between(self.masses, self.moments, boundaries))
+        return torch.from_numpy(means_between(self.masses, self.moments, boundaries, zero=self.zero))
 
 
 def _scale(values: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """The cheapest way through a chain of steps between a few candidates each."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,7 +10,7 @@ from corepress_plugins.palettization.clustering.levels import Integers
 _LONGEST_WALK = 32
 
 
-def cheapest_path(steps: NDArray[np.float32]) -> Integers:
+def cheapest_path(steps: NDArray[Any]) -> Integers:
     """Return the candidates (L + 1, G) of the cheapest path through steps (L, C, C, G): the cost from one to the next.
 
     The first of equally cheap candidates is taken. Long chains are folded in pairs first, which takes log2(L) array
@@ -28,7 +30,7 @@ def cheapest_path(steps: NDArray[np.float32]) -> Integers:
     return path
 
 
-def _folded(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+def _folded(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
     """Return the cheapest costs (L, C, C, G) of two steps, each (C, C, L, G), whatever lies between."""
     candidates, _, pairs, groups = first.shape
     # Long rows make the array operations fast.
@@ -41,9 +43,9 @@ def _folded(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[
     return np.moveaxis(folded.reshape(candidates, candidates, pairs, groups), 2, 0)
 
 
-def _walk(steps: NDArray[np.float32]) -> Integers:
+def _walk(steps: NDArray[Any]) -> Integers:
     length, candidates, _, groups = steps.shape
-    reached = np.zeros((length + 1, candidates, groups), np.float32)
+    reached = np.zeros((length + 1, candidates, groups), steps.dtype)
     for step, cost in enumerate(steps):
         (reached[step][:, None] + cost).min(axis=0, out=reached[step + 1])
     path = np.empty((length + 1, groups), np.int64)

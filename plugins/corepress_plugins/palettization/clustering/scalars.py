@@ -15,11 +15,8 @@ from corepress_plugins.palettization.clustering.sorting import SortedValues
 _SORTED_AT_A_TIME, _COUNTED_AT_A_TIME = 1 << 18, 1 << 19
 _MANY_CLUSTERS = 32
 _MOST_SORTED, _MOST_SORTED_FOR_MANY = 1 << 14, 1 << 16
-_WIDE = 1 << 20
 _FEWEST_HALVES = 1 << 16
 _TOLERANCE = 1e-4
-# Large enough that a cluster's mean stays where this weight is, small enough that sums keep the digits of the others.
-_OUTWEIGHING = 2.0**20
 
 
 def cluster_scalars(
@@ -38,7 +35,7 @@ def cluster_scalars(
     bool, marks are fitted. Groups of up to k distinct values are reproduced exactly. With `zero` one centroid of every
     group is exactly 0.0, and the others are the best beside it.
 
-    Small groups are clustered on their sorted values, large ones on a histogram of 14 to 17 bits wherever its own
+    Small groups are clustered on their sorted values, large ones on a histogram of 14 or 17 bits wherever its own
     rounding is at most 1e-4 of the error; large ones of half-precision numbers on the counts of these. With `exact` all
     groups are clustered on their sorted values.
 
@@ -57,8 +54,8 @@ def cluster_scalars(
     rows = max(rows, 1)
     for start in range(0, groups if width else 0, rows):
         part = slice(start, start + rows)
-        cluster = _cluster_around_zero if zero else _cluster
-        centroids[part], indices[part] = cluster(values[part], k, half, _rows(weights, part), _rows(keep, part))
+        given = _rows(weights, part), _rows(keep, part)
+        centroids[part], indices[part] = _cluster(values[part], k, half, *given, zero=zero)
     return Clustering(centroids, indices)
 
 
@@ -72,11 +69,11 @@ def _grid(width: int, k: int) -> int | None:
         return None
     if k > _MANY_CLUSTERS:
         return (1 << 16) - 1
-    return (1 << 15) - 1 if width >= _WIDE else (1 << 13) - 1
+    return (1 << 13) - 1
 
 
 def _cluster(
-    values: Tensor, k: int, half: int | None, weights: Tensor | None, keep: Tensor | None
+    values: Tensor, k: int, half: int | None, weights: Tensor | None, keep: Tensor | None, *, zero: bool
 ) -> tuple[Tensor, Tensor]:
     fitted = keep
     if weights is not None:
@@ -85,13 +82,13 @@ def _cluster(
         fitted = weights > 0 if keep is None else (weights > 0) & keep
     patterns = as_halves(values) if half is not None and values.shape[1] >= _FEWEST_HALVES else None
     if half is None:
-        centroids, indices = _sorted(values, k, weights, fitted)
+        centroids, indices = _sorted(values, k, weights, fitted, zero=zero)
     elif patterns is not None:
-        halves = Halves.of(*patterns, weights, fitted)
+        halves = Halves.of(*patterns, weights, fitted, zero=zero)
         boundaries = partition(halves.levels, k)
         centroids, indices = halves.means(boundaries), halves.look_up(boundaries)
     else:
-        centroids, indices = _counted(values, k, half, weights, fitted)
+        centroids, indices = _counted(values, k, half, weights, fitted, zero=zero)
     if weights is not None and fitted is not None:
         indices = torch.where(fitted, indices, assign(values, centroids))
     if keep is not None:
@@ -99,39 +96,24 @@ def _cluster(
     return centroids, indices
 
 
-def _cluster_around_zero(
-    values: Tensor, k: int, half: int | None, weights: Tensor | None, keep: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Cluster with a zero added to every group that outweighs all values: the cluster that holds it cannot leave it."""
-    groups = len(values)
-    masses = torch.ones(values.shape) if weights is None else weights.to(torch.float32)
-    masses = masses if keep is None else masses * keep
-    masses = torch.where((masses > 0).any(dim=1, keepdim=True), masses, 1.0)
-    heavy = (masses.sum(dim=1, keepdim=True, dtype=torch.float64) * _OUTWEIGHING).to(torch.float32)
-    if keep is not None:
-        keep = torch.cat([keep, torch.ones(groups, 1, dtype=torch.bool)], dim=1)
-    values = torch.cat([values, torch.zeros(groups, 1)], dim=1)
-    centroids, indices = _cluster(values, k, half, torch.cat([masses, heavy], dim=1), keep)
-    # Also the entries that repeat it.
-    nearly_zero = centroids == centroids.gather(1, indices[:, -1:].long())
-    return centroids.masked_fill_(nearly_zero, 0.0), indices[:, :-1]
-
-
 def _counted(
-    values: Tensor, k: int, half: int, weights: Tensor | None, fitted: Tensor | None
+    values: Tensor, k: int, half: int, weights: Tensor | None, fitted: Tensor | None, *, zero: bool
 ) -> tuple[Tensor, Tensor]:
     """Cluster on a histogram, and on sorted values the groups for which that is too coarse."""
-    histogram = Histogram.of(values, half, weights, fitted)
+    histogram = Histogram.of(values, half, weights, fitted, zero=zero)
     boundaries = partition(histogram.levels, k)
     centroids, indices = histogram.means(boundaries), histogram.look_up(boundaries)
     rough = histogram.coarseness > _TOLERANCE * partition_cost(histogram.levels, boundaries)
     for group in rough.nonzero()[0].tolist():
         part = slice(group, group + 1)
-        centroids[part], indices[part] = _sorted(values[part], k, _rows(weights, part), _rows(fitted, part))
+        given = _rows(weights, part), _rows(fitted, part)
+        centroids[part], indices[part] = _sorted(values[part], k, *given, zero=zero)
     return centroids, indices
 
 
-def _sorted(values: Tensor, k: int, weights: Tensor | None, fitted: Tensor | None) -> tuple[Tensor, Tensor]:
-    ordered = SortedValues.of(values, k, weights, fitted)
+def _sorted(
+    values: Tensor, k: int, weights: Tensor | None, fitted: Tensor | None, *, zero: bool
+) -> tuple[Tensor, Tensor]:
+    ordered = SortedValues.of(values, k, weights, fitted, zero=zero)
     boundaries = partition(ordered.levels, k)
     return ordered.means(boundaries), ordered.look_up(values, boundaries)

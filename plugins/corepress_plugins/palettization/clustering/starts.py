@@ -40,8 +40,8 @@ def unique(values: Tensor, k: int) -> Tensor | None:
 def normal_grid(k: int) -> Tensor:
     """Return k ascending quantiles of a standard normal distribution from -1 to 1, float32; one of them is zero.
 
-    The sides of zero have equal shares of the probability, the upper one a level more if k is even. For k = 16 these are
-    the levels of NF4. Dettmers et al., QLoRA (2023).
+    The sides of zero have equal shares of the probability, the upper one a level more if k is even. For k = 16 these
+    are the levels of NF4. Dettmers et al., QLoRA (2023).
     """
     if k == 1:
         return torch.zeros(1)
@@ -69,7 +69,7 @@ def normal_float_fit(values: Tensor, k: int) -> Tensor:
 
 def _quantiles(count: int, tail: float) -> Tensor:
     """Return `count` quantiles above the median, of equal probability between them, as shares of the largest."""
-    levels = torch.special.ndtri(torch.linspace(0.5, 1 - tail, count + 1, dtype=torch.float64))[1:]
+    levels: Tensor = torch.special.ndtri(torch.linspace(0.5, 1 - tail, count + 1, dtype=torch.float64))[1:]
     return levels / levels[-1:]
 
 

@@ -71,6 +71,15 @@ def test_many_values_are_nearly_as_well_clustered_beside_a_zero(k: int, copies: 
             assert error <= copies * best * (1 + 2e-3) + slack, name
 
 
+def test_a_zero_far_from_all_values_spoils_no_digits() -> None:
+    rng = np.random.default_rng(1)
+    near, wide = rng.normal(-3, 0.1, (80, 900)), rng.normal(2, 1, (80, 900))
+    values = np.where(rng.random((80, 900)) < 0.5, near, wide).astype(np.float32)
+    errors = error_of(values, cluster_scalars(torch.from_numpy(values), 16, zero=True), 1.0)
+    for row, error in zip(values[:4].astype(np.float64), errors, strict=False):
+        assert error <= least_error(row, 16, np.ones(900)) * (1 + 2e-3)
+
+
 @pytest.mark.parametrize("value", [0.0, 3.0, -1e-20])
 def test_a_constant_group_needs_one_entry_beside_the_zero(value: float) -> None:
     found = cluster_scalars(torch.full((2, 50), value), 4, zero=True)
