@@ -15,6 +15,8 @@ _LARGER_SAMPLE = 1 << 16
 # Draws of seeds on the sample: few centroids fall into bad optima easily, many average out.
 _RESTARTS = 4
 _RESTARTED_CENTROIDS = 64
+# The fewest centroids need the most draws, and points enough for them are few.
+_FEW_CENTROIDS, _RESTARTS_OF_FEW, _SAMPLE_FOR_FEW = 16, 12, 1 << 12
 # Most iterations, and the share of the error by which each must lower it: for starts on a sample, for the
 # larger sample, where iterations are cheap, and for all points.
 _ROUGHLY = (20, 1e-3)
@@ -60,18 +62,19 @@ def _starts(points: Tensor, mass: Tensor | None, k: int, generator: torch.Genera
     """Return start centroids (G, k, d): the best of a few seeded runs on a sample, improved on a larger sample."""
     n = points.shape[1]
     if n <= _SAMPLE:
-        return _seeds(points, mass, k, generator)
+        return _seeds(points, mass, k, generator, _RESTARTS if k <= _RESTARTED_CENTROIDS else 1)
     order = torch.randperm(n, generator=generator)
-    first, larger = order[:_SAMPLE], order[:_LARGER_SAMPLE]
-    centroids = _seeds(points[:, first], None if mass is None else mass[:, first], k, generator)
+    few = k <= _FEW_CENTROIDS
+    restarts = _RESTARTS_OF_FEW if few else _RESTARTS if k <= _RESTARTED_CENTROIDS else 1
+    first, larger = order[: _SAMPLE_FOR_FEW if few else _SAMPLE], order[:_LARGER_SAMPLE]
+    centroids = _seeds(points[:, first], None if mass is None else mass[:, first], k, generator, restarts)
     if n <= 2 * _LARGER_SAMPLE:
         return centroids
     return _lloyd(points[:, larger], None if mass is None else mass[:, larger], centroids, *_DEEPLY)
 
 
-def _seeds(points: Tensor, mass: Tensor | None, k: int, generator: torch.Generator) -> Tensor:
-    """Return the best centroids (G, k, d) of a few runs from drawn seeds."""
-    restarts = _RESTARTS if k <= _RESTARTED_CENTROIDS else 1
+def _seeds(points: Tensor, mass: Tensor | None, k: int, generator: torch.Generator, restarts: int) -> Tensor:
+    """Return the best centroids (G, k, d) of `restarts` runs from drawn seeds."""
     runs = [_lloyd(points, mass, _drawn(points, mass, k, generator), *_ROUGHLY) for _ in range(restarts)]
     if restarts == 1:
         return runs[0]
