@@ -8,11 +8,11 @@ from corepress_plugins.palettization.clustering.levels import Floats, Integers, 
 from corepress_plugins.palettization.clustering.refinement import refine
 
 # Enough bins that the coarse optimum lies in the basin of the true one; more change the error by less than 1e-4.
-_BINS_PER_CLUSTER = 12
-_FEWEST_BINS, _MOST_BINS = 128, 3072
-_FEWEST_LONGEST = 24
+_BINS_PER_CLUSTER = 16
+_FEWEST_BINS, _MOST_BINS = 128, 4096
+_FEWEST_LONGEST, _FIRST_BAND = 24, 192
 _EXACT_PAIRS, _EXACT_WORK = 6_000_000, 40_000_000
-_FEW_LEVELS = 16_384
+_FEW_LEVELS = 4_096
 
 
 def coarse_bins(k: int) -> int:
@@ -69,11 +69,9 @@ def _partition(levels: Levels, k: int, *, exact: bool) -> Integers:
 
 
 def _grids(levels: Levels, k: int) -> tuple[int, ...]:
-    """Return the numbers of bins to try; the best partition counts, and a third grid costs little for few levels."""
+    """Return the numbers of bins to try; the best partition counts, and more grids cost little for few levels."""
     most, bins = int(levels.counts.max()), coarse_bins(k)
-    grids = [bins, bins * 5 // 3]
-    if levels.values.size <= _FEW_LEVELS:
-        grids.append(4 * bins)
+    grids = (bins, bins * 5 // 4, 3 * bins) if levels.values.size <= _FEW_LEVELS else (bins,)
     return tuple(dict.fromkeys(min(grid, most) for grid in grids))
 
 
@@ -87,14 +85,15 @@ def _on_grid(levels: Levels, k: int, bins: int, *, exact: bool) -> tuple[Integer
 
 
 def _unlimited_edges(levels: Levels, edges: Integers, k: int, *, exact: bool) -> Integers:
-    """Return the best edges (k + 1, G), looking at longer clusters wherever the limit on their length may be felt."""
+    """Return the best edges (k + 1, G), looking farther wherever the limits on lengths and places may be felt."""
     bins = len(edges) - 1
     chosen = np.empty((k + 1, edges.shape[1]), np.int64)
     groups = np.arange(edges.shape[1])
-    longest = _longest(bins, k)
+    middles = np.arange(k + 1)[:, None] * bins // k
+    longest, band = _longest(bins, k), bins if exact else min(_FIRST_BAND, bins)
     while len(groups):
         part = levels if len(groups) == edges.shape[1] else levels.part(groups)
-        chosen[:, groups] = best_edges(part, edges[:, groups], k, longest, exact=exact)
+        chosen[:, groups] = best_edges(part, edges[:, groups], k, longest, band, exact=exact)
         # One cluster in place of two neighbours was not considered where both are longer than the limit.
         pairs = (chosen[2:, groups] - chosen[:-2, groups] > longest) & (longest < bins)
         felt = pairs.any(axis=0)
@@ -103,7 +102,8 @@ def _unlimited_edges(levels: Levels, edges: Integers, k: int, *, exact: bool) ->
             felt |= ((np.diff(chosen[:, groups], axis=0) >= longest) & (longest < bins)).any(axis=0)
         else:
             felt = (pairs & _could_merge(part, edges[chosen[:, groups], groups])).any(axis=0)
-        groups, longest = groups[felt], min(4 * longest, bins)
+        felt |= ((np.abs(chosen[:, groups] - middles) >= band) & (band < bins)).any(axis=0)
+        groups, longest, band = groups[felt], min(4 * longest, bins), min(4 * band, bins)
     return chosen
 
 
