@@ -12,7 +12,7 @@ _BINS_PER_CLUSTER = 16
 _FEWEST_BINS, _MOST_BINS = 128, 4096
 _FEWEST_LONGEST, _FIRST_BAND = 24, 192
 _EXACT_PAIRS, _EXACT_WORK = 6_000_000, 40_000_000
-_FEW_LEVELS = 4_096
+_FEW_LEVELS, _SOME_LEVELS = 1 << 12, 1 << 18
 
 
 def coarse_bins(k: int) -> int:
@@ -20,9 +20,10 @@ def coarse_bins(k: int) -> int:
     return min(max(_BINS_PER_CLUSTER * k, _FEWEST_BINS), _MOST_BINS)
 
 
-def partition(levels: Levels, k: int) -> Integers:
+def partition(levels: Levels, k: int, *, smooth: bool = False) -> Integers:
     """Return the positions (k + 1, G) that bound the k clusters of least squared error in every group.
 
+    `smooth` levels stand for many values each, so that there are few local optima to avoid.
     Groups with at most k levels get one cluster for each level, the clusters left over are empty and last.
     """
     boundaries: Integers = np.minimum(np.arange(k + 1)[:, None], levels.counts)
@@ -30,7 +31,7 @@ def partition(levels: Levels, k: int) -> Integers:
     for groups, exact in ((np.flatnonzero((levels.counts > k) & small), True), (np.flatnonzero(~small), False)):
         if len(groups):
             part = levels if len(groups) == len(small) else levels.part(groups)
-            boundaries[:, groups] = _partition(part, k, exact=exact)
+            boundaries[:, groups] = _partition(part, k, exact=exact, smooth=smooth)
     return boundaries
 
 
@@ -54,10 +55,10 @@ def partition_cost(levels: Levels, boundaries: Integers) -> Floats:
     return total
 
 
-def _partition(levels: Levels, k: int, *, exact: bool) -> Integers:
+def _partition(levels: Levels, k: int, *, exact: bool, smooth: bool) -> Integers:
     if exact:
         return _on_grid(levels, k, int(levels.counts.max()), exact=True)[0]
-    grids = [_on_grid(levels, k, bins, exact=False) for bins in _grids(levels, k)]
+    grids = [_on_grid(levels, k, bins, exact=False) for bins in _grids(levels, k, smooth)]
     # The grids are refined side by side: an array operation costs as much for one as for all of them.
     groups = np.arange(len(levels.counts))
     boundaries, bin_width = (np.concatenate(parts, axis=1) for parts in zip(*grids, strict=True))
@@ -68,10 +69,14 @@ def _partition(levels: Levels, k: int, *, exact: bool) -> Integers:
     return best
 
 
-def _grids(levels: Levels, k: int) -> tuple[int, ...]:
+def _grids(levels: Levels, k: int, smooth: bool) -> tuple[int, ...]:
     """Return the numbers of bins to try; the best partition counts, and more grids cost little for few levels."""
-    most, bins = int(levels.counts.max()), coarse_bins(k)
-    grids = (bins, bins * 5 // 4, 3 * bins) if levels.values.size <= _FEW_LEVELS else (bins,)
+    most, bins, size = int(levels.counts.max()), coarse_bins(k), levels.values.size
+    grids: tuple[int, ...] = (bins,)
+    if size <= _FEW_LEVELS:
+        grids = (bins, bins * 5 // 4, 3 * bins)
+    elif size <= _SOME_LEVELS and not smooth:
+        grids = (bins * 3 // 4, bins * 5 // 4)
     return tuple(dict.fromkeys(min(grid, most) for grid in grids))
 
 

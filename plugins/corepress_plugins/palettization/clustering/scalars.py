@@ -17,6 +17,7 @@ _MANY_CLUSTERS = 32
 _MOST_SORTED, _MOST_SORTED_FOR_MANY = 1 << 14, 1 << 16
 _FEWEST_HALVES = 1 << 16
 _TOLERANCE = 1e-4
+_SMOOTH = 4
 
 
 def cluster_scalars(
@@ -88,7 +89,7 @@ def _cluster(
         centroids, indices = _sorted(values, k, weights, fitted, zero=zero)
     elif patterns is not None:
         halves = Halves.of(*patterns, weights, fitted, zero=zero)
-        boundaries = partition(halves.levels, k)
+        boundaries = partition(halves.levels, k, smooth=values.shape[1] >= _SMOOTH * halves.levels.values.shape[1])
         centroids, indices = halves.means(boundaries), halves.look_up(boundaries)
     else:
         centroids, indices = _counted(values, k, half, weights, fitted, zero=zero)
@@ -104,7 +105,8 @@ def _counted(
 ) -> tuple[Tensor, Tensor]:
     """Cluster on a histogram, and on sorted values the groups for which that is too coarse."""
     histogram = Histogram.of(values, half, weights, fitted, zero=zero)
-    boundaries = partition(histogram.levels, k)
+    smooth = values.shape[1] >= _SMOOTH * histogram.levels.values.shape[1]
+    boundaries = partition(histogram.levels, k, smooth=smooth)
     centroids, indices = histogram.means(boundaries), histogram.look_up(boundaries)
     rough = histogram.coarseness > _TOLERANCE * partition_cost(histogram.levels, boundaries)
     for group in rough.nonzero()[0].tolist():
