@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tests.benchmarks import cifar, programs, sensitive
+from tests.benchmarks import cifar, fine_tuning, programs, sensitive, training
 from tests.benchmarks.job import RUNS, Job, Work
-from tests.benchmarks.judging import bytes_of_package, relative_error
+from tests.benchmarks.judging import bytes_of_package, judge_accuracy, relative_error
 from tests.networks.resnet import ResNet18
 from torch import nn
 
@@ -87,25 +87,13 @@ def judge_weights(model: nn.Module, compressed: nn.Module, system: str) -> dict[
 
 
 def judge_vectors(model: nn.Module, compressed: nn.Module, system: str) -> dict[str, float]:
-    """Return the error of the weights and the bytes of the exported package of a linear layer."""
-    return {
-        "error": relative_error(model, compressed),
-        "bytes": bytes_of_package(compressed, torch.rand(1, 1024), system),
-    }
+    """Return the error of the weights."""
+    return {"error": relative_error(model, compressed)}
 
 
 def finalized(pruner: Any) -> nn.Module:
     """Return the pruned model."""
     return pruner.finalize()
-
-
-def judge_accuracy(model: nn.Module, compressed: nn.Module, system: str) -> dict[str, float]:
-    """Return error, bytes and the accuracy on CIFAR-10's test images."""
-    return {
-        "error": relative_error(model, compressed),
-        "bytes": bytes_of_package(compressed, torch.rand(1, 3, 32, 32), system),
-        "accuracy": cifar.accuracy(compressed),
-    }
 
 
 JOBS = {
@@ -128,7 +116,7 @@ JOBS = {
     ),
     "cifar_sparse": Job("ResNet-20: 75% zeros", cifar.resnet20, prune(THREE_QUARTERS), judge_accuracy, True, finalized),
 } | programs.JOBS
-JOBS |= sensitive.JOBS
+JOBS |= sensitive.JOBS | training.JOBS | fine_tuning.JOBS
 
 
 def available(name: str) -> bool:

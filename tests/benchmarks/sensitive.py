@@ -68,6 +68,6 @@ JOBS = {
             "corepress": palettizing("corepress_plugins.palettization"),
         },
         judge_sensitive,
-        peer_runs=1,
+        once=frozenset({"coremltools"}),
     ),
 }

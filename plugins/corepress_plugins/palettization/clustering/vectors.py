@@ -16,7 +16,7 @@ _LARGER_SAMPLE = 1 << 16
 _RESTARTS = 4
 _RESTARTED_CENTROIDS = 64
 # The fewest centroids need the most draws, and points enough for them are few.
-_FEW_CENTROIDS, _RESTARTS_OF_FEW, _SAMPLE_FOR_FEW = 16, 12, 1 << 12
+_FEW_CENTROIDS, _MORE_RESTARTS, _SMALL_SAMPLE = 16, 12, 1 << 12
 # Most iterations, and the share of the error by which each must lower it: for starts on a sample, for the
 # larger sample, where iterations are cheap, and for all points.
 _ROUGHLY = (20, 1e-3)
@@ -60,13 +60,14 @@ def cluster_vectors(points: Tensor, k: int, *, generator: torch.Generator, weigh
 
 def _starts(points: Tensor, mass: Tensor | None, k: int, generator: torch.Generator) -> Tensor:
     """Return start centroids (G, k, d): the best of a few seeded runs on a sample, improved on a larger sample."""
-    n = points.shape[1]
+    n, few = points.shape[1], k <= _FEW_CENTROIDS
+    restarts = 1
+    if k <= _RESTARTED_CENTROIDS:
+        restarts = _MORE_RESTARTS if few or n <= _SMALL_SAMPLE else _RESTARTS
     if n <= _SAMPLE:
-        return _seeds(points, mass, k, generator, _RESTARTS if k <= _RESTARTED_CENTROIDS else 1)
+        return _seeds(points, mass, k, generator, restarts)
     order = torch.randperm(n, generator=generator)
-    few = k <= _FEW_CENTROIDS
-    restarts = _RESTARTS_OF_FEW if few else _RESTARTS if k <= _RESTARTED_CENTROIDS else 1
-    first, larger = order[: _SAMPLE_FOR_FEW if few else _SAMPLE], order[:_LARGER_SAMPLE]
+    first, larger = order[: _SMALL_SAMPLE if few else _SAMPLE], order[:_LARGER_SAMPLE]
     centroids = _seeds(points[:, first], None if mass is None else mass[:, first], k, generator, restarts)
     if n <= 2 * _LARGER_SAMPLE:
         return centroids
