@@ -14,7 +14,7 @@ from corepress_plugins.palettization.clustering.sorting import SortedValues
 # Values that are clustered at a time: what is sorted should stay in the cache.
 _SORTED_AT_A_TIME, _COUNTED_AT_A_TIME = 1 << 18, 1 << 19
 _MANY_CLUSTERS = 32
-_MOST_SORTED, _MOST_SORTED_FOR_MANY = 1 << 14, 1 << 16
+_MOST_SORTED, _MOST_SORTED_FOR_MANY = 1 << 13, 1 << 16
 _FEWEST_HALVES = 1 << 16
 _TOLERANCE = 1e-4
 _SMOOTH = 4
@@ -36,7 +36,7 @@ def cluster_scalars(
     bool, marks are fitted. Groups of up to k distinct values are reproduced exactly. With `zero` one centroid of every
     group is exactly 0.0, and the others are the best beside it.
 
-    Small groups are clustered on their sorted values, large ones on a histogram of 14 or 17 bits wherever its own
+    Small groups are clustered on their sorted values, large ones on a histogram of 13 or 17 bits wherever its own
     rounding is at most 1e-4 of the error; large ones of half-precision numbers on the counts of these. With `exact` all
     groups are clustered on their sorted values.
 
@@ -70,7 +70,7 @@ def _grid(width: int, k: int) -> int | None:
         return None
     if k > _MANY_CLUSTERS:
         return (1 << 16) - 1
-    return (1 << 13) - 1
+    return (1 << 12) - 1
 
 
 def _cluster(
