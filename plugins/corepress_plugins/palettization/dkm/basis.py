@@ -10,14 +10,16 @@ from corepress_plugins.palettization.dkm.hard import unscaled
 from corepress_plugins.palettization.dkm.start import start_centroids
 from corepress_plugins.palettization.layout import GroupLayout
 
-_COMMON_MAGNITUDE = 0.05
+# The half that is nearest to 0.05: constants in their unit are halves, too, and attention rounds nothing away.
+_COMMON_SPREAD = 0.04998779296875
+_MOST_OFFSET = 32.0
 
 
 @attrs.frozen(eq=False)
 class Basis:
     """Hold what is decided once: `scale` of channels, `unit` (G, 1, 1) of groups, `centroids` (G, k, d) in that unit.
 
-    In its unit a group has the root mean square 0.05, at which temperature and thresholds are meant.
+    In its unit a group has the standard deviation 0.05, at which temperature and thresholds are meant.
     """
 
     scale: Tensor | None
@@ -36,6 +38,7 @@ class Basis:
 
 def begin(
     weight: Tensor,
+    scale: Tensor | None,
     layout: GroupLayout,
     k: int,
     config: ModuleDKMPalettizerConfig,
@@ -43,8 +46,7 @@ def begin(
     *,
     zeros_are_pruned: bool,
 ) -> Basis:
-    """Return the basis for a float32 weight as it is; pruned zeros do not count."""
-    scale = channel_scale(weight, layout.axis, config) if config.enable_per_channel_scale else None
+    """Return the basis for a float32 weight as it is, under a scale of its channels; pruned zeros do not count."""
     groups = layout.split(unscaled(weight, scale))
     keep = (groups != 0).any(dim=2) if zeros_are_pruned else None
     unit = _unit(groups, keep)
@@ -68,6 +70,10 @@ def _unit(groups: Tensor, keep: Tensor | None) -> Tensor:
     # Divided by the largest magnitude first: squares of tiny numbers would be lost.
     largest = groups.abs().amax(dim=(1, 2), keepdim=True)
     largest = largest.where(largest > 0, 1.0)
-    squares = (groups / largest).square().sum(dim=(1, 2), keepdim=True)
-    count = groups[0].numel() if keep is None else keep.sum(dim=1)[:, None, None] * groups.shape[2]
-    return largest * (squares / count).sqrt().where(squares > 0, 1.0) / _COMMON_MAGNITUDE
+    shares = groups / largest
+    count = groups[0].numel() if keep is None else (keep.sum(dim=1)[:, None, None] * groups.shape[2]).clamp_min(1)
+    mean = shares.sum(dim=(1, 2), keepdim=True) / count
+    square = shares.square().sum(dim=(1, 2), keepdim=True) / count
+    # Far from zero, halves could not tell values apart in a smaller unit.
+    variance = torch.maximum(square - mean.square(), square / _MOST_OFFSET**2)
+    return largest * variance.sqrt().where(square > 0, 1.0) / _COMMON_SPREAD

@@ -49,6 +49,9 @@ def separated(centroids: Tensor, tolerance: float, *, zero: bool) -> Tensor:
     # Whoever has an equal one before it moves.
     repeated = equal.tril(diagonal=-1).any(dim=2)
     distances[equal] = torch.inf
+    if zero:
+        # The centroid at zero is no neighbour to move to: what is shared out are the others' values.
+        distances[:, :, 0] = torch.inf
     nearest = distances.argmin(dim=2)
     others = centroids.gather(1, nearest[..., None].expand_as(centroids))
     lonely = distances.amin(dim=2).isinf()
