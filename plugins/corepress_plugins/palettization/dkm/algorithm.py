@@ -12,7 +12,6 @@ from corepress_plugins.palettization.dkm.config import ModuleDKMPalettizerConfig
 from corepress_plugins.palettization.dkm.simulator import PaletteSimulator
 from corepress_plugins.palettization.layout import GroupLayout, layout_of
 
-
 _FEWEST_AXES_OF_CHANNELS = 2
 
 

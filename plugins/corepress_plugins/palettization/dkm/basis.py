@@ -17,7 +17,7 @@ _MOST_OFFSET = 32.0
 
 @attrs.frozen(eq=False)
 class Basis:
-    """Hold what is decided once: `scale` of channels, `unit` (G, 1, 1) of groups, `centroids` (G, k, d) in that unit.
+    """Hold what values are measured by: `scale` of channels, `unit` (G, 1, 1) of groups, `centroids` (G, k, d) in that unit.
 
     In its unit a group has the standard deviation 0.05, at which temperature and thresholds are meant.
     """
@@ -48,8 +48,8 @@ def begin(
 ) -> Basis:
     """Return the basis for a float32 weight as it is, under a scale of its channels; pruned zeros do not count."""
     groups = layout.split(unscaled(weight, scale))
-    keep = (groups != 0).any(dim=2) if zeros_are_pruned else None
-    unit = _unit(groups, keep)
+    keep = kept(groups) if zeros_are_pruned else None
+    unit = unit_of(groups, keep)
     return Basis(scale, unit, start_centroids(groups / unit, k, config, keep, generator))
 
 
@@ -66,7 +66,13 @@ def channel_scale(weight: Tensor, axis: int, config: ModuleDKMPalettizerConfig) 
     return round_significand(largest)
 
 
-def _unit(groups: Tensor, keep: Tensor | None) -> Tensor:
+def kept(groups: Tensor) -> Tensor:
+    """Return which vectors (G, P) of values (G, P, d) are not pruned."""
+    return (groups != 0).any(dim=2)
+
+
+def unit_of(groups: Tensor, keep: Tensor | None) -> Tensor:
+    """Return the unit (G, 1, 1) of values (G, P, d), of which those that `keep` (G, P) marks count; None keeps all."""
     # Divided by the largest magnitude first: squares of tiny numbers would be lost.
     largest = groups.abs().amax(dim=(1, 2), keepdim=True)
     largest = largest.where(largest > 0, 1.0)

@@ -10,9 +10,9 @@ from torch import Tensor
 from corepress.algorithm import Simulator, WeightFacts
 from corepress.encoding import Palettized
 from corepress_plugins.palettization.dkm.attention import Attention
-from corepress_plugins.palettization.dkm.basis import Basis, begin, channel_scale
+from corepress_plugins.palettization.dkm.basis import Basis, begin, channel_scale, kept, unit_of
 from corepress_plugins.palettization.dkm.config import ModuleDKMPalettizerConfig
-from corepress_plugins.palettization.dkm.hard import palette_of, rounded_entries
+from corepress_plugins.palettization.dkm.hard import palette_of, rounded_entries, unscaled
 from corepress_plugins.palettization.dkm.soft_kmeans import Fit, soft_kmeans
 from corepress_plugins.palettization.dkm.start import separated
 from corepress_plugins.palettization.layout import GroupLayout
@@ -73,11 +73,11 @@ class PaletteSimulator(Simulator):
         if not self.palettizes:
             return
         if self.scale is not None:
-            self.scale.copy_(self._scale(weight))
+            self.scale.copy_(self._scale(weight, self.scale))
+        self._measure_anew(weight)
         beginning = _coincide(self.centroids, self.config) | ~self.begun
         if beginning.any():
             fresh = self._fresh(weight)
-            self.unit.copy_(self.unit.where(~beginning[:, None, None], fresh.unit))
             self.centroids.copy_(self.centroids.where(~beginning[:, None, None], fresh.centroids))
             self.begun.fill_(True)
         fitted = self._fitted(weight, self._basis(weight))
@@ -104,17 +104,24 @@ class PaletteSimulator(Simulator):
     def _basis(self, weight: Tensor) -> Basis:
         return Basis(self.scale, self.unit, self.centroids) if self.begun else self._fresh(weight)
 
-    def _scale(self, weight: Tensor) -> Tensor | None:
-        """Return the scale of every channel, decided when it first has values."""
-        if self.scale is None or (self.begun and self.scale.all()):
-            return self.scale
+    def _measure_anew(self, weight: Tensor) -> None:
+        """Follow the spread of the weight with the unit; the centroids stay where they are."""
+        groups = self.layout.split(unscaled(weight.float(), self.scale))
+        unit = unit_of(groups, kept(groups) if self.after_sparsity else None)
+        self.centroids.mul_(self.unit / unit)
+        self.unit.copy_(unit)
+
+    def _scale(self, weight: Tensor, scale: Tensor) -> Tensor:
+        """Return the scale of every channel, which is decided when the channel first has values."""
+        if self.begun and scale.all():
+            return scale
         found = channel_scale(weight.detach().float(), self.layout.axis, self.config)
-        return self.scale.where(self.begun & (self.scale > 0), found)
+        return scale.where(self.begun & (scale > 0), found)
 
     def _fresh(self, weight: Tensor) -> Basis:
         return begin(
             weight.detach().float(),
-            self._scale(weight),
+            None if self.scale is None else self._scale(weight, self.scale),
             self.layout,
             2 ** self.config.bits_for(self.facts.kind),
             self.config,

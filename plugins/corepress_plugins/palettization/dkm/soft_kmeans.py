@@ -87,7 +87,8 @@ class _SoftKMeans(torch.autograd.Function):
 
 
 def _backward(ctx: Any, gradient: Tensor) -> Tensor:
-    fit, table = ctx.fit, ctx.table
+    fit: Fit = ctx.fit
+    table: Table = ctx.table
     # What is pruned shows zero, whatever the centroids are.
     arriving = table.gathered(gradient) * (table.counts > 0)[:, None]
     local, wanted = _through_attention(fit, table, ctx.final, len(ctx.path), arriving)

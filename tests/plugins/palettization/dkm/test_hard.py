@@ -47,7 +47,9 @@ def test_the_bias_means_nothing_without_a_centroid_at_zero():
     assert stored([[2.5]], [[[0.0], [4.0]]], bias=16.0).decode().tolist() == [[4.0]]
 
 
-@pytest.mark.parametrize(("lut_dtype", "expected"), [("float32", 1 / 3), ("float16", 0.333251953125), ("bf16", 0.333984375)])
+@pytest.mark.parametrize(
+    ("lut_dtype", "expected"), [("float32", 1 / 3), ("float16", 0.333251953125), ("bf16", 0.333984375)]
+)
 def test_entries_are_rounded_to_their_type(lut_dtype, expected):
     found = stored([[1.0, 1.0]], [[[1 / 3], [2.0]]], lut_dtype=lut_dtype)
     torch.testing.assert_close(found.decode()[0, 0].item(), expected, rtol=1e-7, atol=0)

@@ -143,7 +143,9 @@ def test_a_constant_weight_is_shown_and_stored_as_it_is(value, options):
     torch.testing.assert_close(made.encode(weight).decode(), weight, rtol=4e-7, atol=0)
 
 
-@pytest.mark.parametrize("options", [{}, {"enforce_zero": True}, {"enable_per_channel_scale": True}, {"cluster_dim": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, {"enforce_zero": True}, {"enable_per_channel_scale": True}, {"cluster_dim": 2}]
+)
 @pytest.mark.parametrize("value", [0.0, 0.5])
 def test_values_that_begin_equal_can_part(value, options):
     weight = torch.full(SHAPE, value)
@@ -151,6 +153,19 @@ def test_values_that_begin_equal_can_part(value, options):
     torch.testing.assert_close(gradient(made, weight), DIRECTION)
     weight = weight + DIRECTION * 0.1
     assert stepped(made, weight).encode(weight).decode().unique().numel() >= 4
+
+
+@pytest.mark.parametrize("growth", [0.7, 1.4])
+def test_the_unit_follows_a_weight_that_grows_or_shrinks(growth):
+    weight = drawn()
+    made = simulator(weight)
+    for _ in range(40):
+        weight = weight * growth
+        stepped(made, weight)
+    fresh = simulator(weight)
+    torch.testing.assert_close(made.unit, fresh.unit)
+    error, least = ((m.encode(weight).decode() - weight).norm() for m in (made, fresh))
+    assert error < 1.1 * least
 
 
 def test_a_channel_of_zeros_gets_a_scale_when_it_has_values():
