@@ -17,9 +17,10 @@ _MOST_OFFSET = 32.0
 
 @attrs.frozen(eq=False)
 class Basis:
-    """Hold what values are measured by: `scale` of channels, `unit` (G, 1, 1) of groups, `centroids` (G, k, d) in that unit.
+    """Hold what values are measured by, and the `centroids` (G, k, d) of groups in the `unit` (G, 1, 1) of each.
 
-    In its unit a group has the standard deviation 0.05, at which temperature and thresholds are meant.
+    `scale` is that of channels, None without one. In its unit a group has the standard deviation 0.05, at which
+    temperature and thresholds are meant.
     """
 
     scale: Tensor | None
@@ -73,13 +74,15 @@ def kept(groups: Tensor) -> Tensor:
 
 def unit_of(groups: Tensor, keep: Tensor | None) -> Tensor:
     """Return the unit (G, 1, 1) of values (G, P, d), of which those that `keep` (G, P) marks count; None keeps all."""
+    flat = groups.flatten(1)
     # Divided by the largest magnitude first: squares of tiny numbers would be lost.
-    largest = groups.abs().amax(dim=(1, 2), keepdim=True)
-    largest = largest.where(largest > 0, 1.0)
-    shares = groups / largest
-    count = groups[0].numel() if keep is None else (keep.sum(dim=1)[:, None, None] * groups.shape[2]).clamp_min(1)
-    mean = shares.sum(dim=(1, 2), keepdim=True) / count
-    square = shares.square().sum(dim=(1, 2), keepdim=True) / count
+    smallest, largest = flat.aminmax(dim=1, keepdim=True)
+    magnitude = torch.maximum(-smallest, largest)
+    magnitude = magnitude.where(magnitude > 0, 1.0)
+    shares = flat / magnitude
+    count = flat.shape[1] if keep is None else (keep.sum(dim=1, keepdim=True) * groups.shape[2]).clamp_min(1)
+    mean = shares.sum(dim=1, keepdim=True) / count
+    square = torch.linalg.vector_norm(shares, dim=1, keepdim=True).square() / count
     # Far from zero, halves could not tell values apart in a smaller unit.
     variance = torch.maximum(square - mean.square(), square / _MOST_OFFSET**2)
-    return largest * variance.sqrt().where(square > 0, 1.0) / _COMMON_SPREAD
+    return (magnitude * variance.sqrt().where(square > 0, 1.0) / _COMMON_SPREAD)[..., None]

@@ -9,19 +9,22 @@ def plain_soft_kmeans(values, centroids, attention, iterations, *, counted=None,
     `counted` (G, P) is zero for values that do not move centroids, and are shown as zero.
     """
     counted = torch.ones_like(values[..., 0]) if counted is None else counted
-    for _ in range(iterations):
-        weights = _attention(values, centroids, attention) * counted[..., None]
+    for iteration in range(iterations):
+        weights = _attention(values, centroids, attention, iteration) * counted[..., None]
         centroids = (weights.mT @ values) / weights.sum(dim=1)[..., None]
         if attention.zero:
             centroids = torch.cat([torch.zeros_like(centroids[:, :1]), centroids[:, 1:]], dim=1)
     stored = rounded(centroids)
-    return _attention(values, stored, attention) @ stored * counted[..., None]
+    return _attention(values, stored, attention, iterations + 1) @ stored * counted[..., None]
 
 
-def _attention(values, centroids, attention):
+def _attention(values, centroids, attention, iteration):
     distances = (values[:, :, None] - centroids[:, None]).square().sum(dim=3)
     if attention.zero:
         lowered = torch.zeros_like(distances)
         lowered[:, :, 0] = attention.bias
         distances = distances - lowered
-    return (-distances / attention.temperature).softmax(dim=2).clamp(min=attention.least)
+    scores = -distances / attention.temperature
+    if attention.noise is not None:
+        scores = scores + attention.noise(iteration, scores.mT.shape).mT
+    return scores.softmax(dim=2).clamp(min=attention.least)

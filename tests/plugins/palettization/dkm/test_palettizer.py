@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from corepress.errors import WeightError
 from corepress.targets import torch_weights
 from corepress_plugins.palettization import DKMPalettizer
 
@@ -47,8 +48,14 @@ def same(left, right):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"gradient": "fixed_point"}, {"palett_mode": "hard"}, {"palett_mode": "gsm"}, {"enable_per_channel_scale": True}],
-)  # fmt: skip
+    [
+        {},
+        {"gradient": "fixed_point"},
+        {"palett_mode": "hard"},
+        {"palett_mode": "gsm"},
+        {"enable_per_channel_scale": True},
+    ],
+)
 def test_training_lowers_the_loss_of_the_palettized_model(options):
     palettizer = DKMPalettizer(made(), {"global_config": {**ALL, "n_bits": 2, **options}})
     before = loss_of(palettizer.compress()).item()
@@ -165,6 +172,16 @@ def test_a_run_goes_on_from_files(tmp_path):
     palettizer.load_state_dict(torch.load(run, weights_only=True))
     train(palettizer, model, 3)
     assert same(palettizer.finalize().state_dict(), expected)
+
+
+def test_a_weight_that_is_not_finite_is_refused_before_training():
+    model = made()
+    with torch.no_grad():
+        model[0].weight[0, 0] = torch.nan
+    with pytest.raises(WeightError) as caught:
+        DKMPalettizer(model, {"global_config": ALL}).prepare(inplace=True)
+    assert str(caught.value) == "0.weight: 1 of 512 values are NaN or infinite; repair the model first"
+    assert type(model[0]) is nn.Linear
 
 
 def test_milestones_of_layers_are_their_own():

@@ -112,7 +112,7 @@ def test_the_dtype_of_the_weight_is_kept(dtype, training):
 
 @pytest.mark.parametrize("options", [{}, {"cluster_dim": 2}, {"gradient": "fixed_point"}, {"lut_dtype": "int8"}])
 def test_groups_are_fitted_alike_however_many_at_a_time(options, monkeypatch):
-    grouped = {"granularity": "per_grouped_channel", "group_size": 2, "palett_epsilon": 0.0, **options}
+    grouped = {"granularity": "per_grouped_channel", "group_size": 2, "kmeans_max_iter": 1, **options}
     made = simulator(**grouped)
     expected = made(drawn()), gradient(made, drawn())
     monkeypatch.setattr(module, "_MOST_SCORES", 1)

@@ -69,6 +69,25 @@ def test_pruned_zeros_stay_zero_and_have_no_gradient():
     assert not found[1][:, ::3].any()
 
 
+def test_noise_is_the_same_on_the_way_back():
+    def noise(iteration, shape):
+        return torch.rand(shape, generator=torch.Generator().manual_seed(iteration))
+
+    fit = Fit(attention=Attention(mode="gsm", temperature=1e-3, noise=noise), iterations=3, tolerance=0.0)
+    assert_same(*both(drawn(2, 40, 1), drawn(2, 4, 1, seed=1), fit, 3))
+
+
+@pytest.mark.usefixtures("kind_of_table")
+@pytest.mark.parametrize("implicit", [False, True])
+def test_values_at_one_centroid_share_their_gradients(implicit):
+    values = torch.tensor([[[0.0], [1.0], [10.0], [11.0]]], requires_grad=True)
+    fit = Fit(attention=Attention(mode="hard"), iterations=3, tolerance=0.0, implicit=implicit)
+    shown = soft_kmeans(values, torch.tensor([[[0.0], [10.0]]]), fit)
+    (shown * torch.tensor([[[1.0], [3.0], [5.0], [7.0]]])).sum().backward()
+    assert shown.flatten().tolist() == [0.5, 0.5, 10.5, 10.5]
+    assert values.grad.flatten().tolist() == [2.0, 2.0, 6.0, 6.0]
+
+
 def test_vectors_attend_too():
     fit = Fit(attention=Attention(temperature=1e-3), iterations=3, tolerance=0.0)
     assert_same(*both(drawn(2, 30, 3), drawn(2, 4, 3, seed=1), fit, 3))
