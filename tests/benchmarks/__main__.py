@@ -14,9 +14,9 @@ def main(names: list[str]) -> None:
     rows = [HEADER]
     for name in names or [name for name in JOBS if available(name)]:
         results = {system: _measured(name, system) for system in JOBS[name].work}
-        peer, ours = (found["seconds"] for found in results.values())
         for system, found in results.items():
-            rows.append(_row(JOBS[name].title, system, found, peer / ours if system == "corepress" else None))
+            peer = results.get("coremltools") if system == "corepress" else None
+            rows.append(_row(JOBS[name].title, system, found, peer and peer["seconds"] / found["seconds"]))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print(" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

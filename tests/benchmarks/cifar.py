@@ -23,23 +23,27 @@ def resnet20() -> nn.Module:
 
 
 @cache
-def test_images() -> tuple[Tensor, Tensor]:
-    """Return the 10,000 test images, normalised, and their labels."""
+def images(part: str) -> tuple[Tensor, Tensor]:
+    """Return the pixels (N, 3, 32, 32), uint8, and the labels of the images to `train` or `test`."""
     from PIL import Image
 
-    archive = np.load(DATA / "cifar10_test.npz")
+    archive = np.load(DATA / f"cifar10_{part}.npz")
     blob, offset = archive["jpeg"].tobytes(), archive["offset"]
     pictures = [Image.open(io.BytesIO(blob[a:b])) for a, b in itertools.pairwise(offset)]
-    pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures])).permute(0, 3, 1, 2) / 255
+    pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
+    return pixels.permute(0, 3, 1, 2).contiguous(), torch.from_numpy(archive["label"]).long()
+
+
+def normalised(pixels: Tensor) -> Tensor:
+    """Return the inputs of the network for pixels."""
     mean, deviation = torch.tensor(MEAN)[:, None, None], torch.tensor(DEVIATION)[:, None, None]
-    return (pixels - mean) / deviation, torch.from_numpy(archive["label"]).long()
+    return (pixels / 255 - mean) / deviation
 
 
 def accuracy(model: nn.Module) -> float:
     """Return the share of test images that a model classifies rightly."""
-    images, labels = test_images()
+    pixels, labels = images("test")
+    batches = zip(pixels.split(500), labels.split(500), strict=True)
     with torch.no_grad():
-        right = sum(
-            int((model(x).argmax(1) == y).sum()) for x, y in zip(images.split(500), labels.split(500), strict=True)
-        )
+        right = sum(int((model(normalised(x)).argmax(1) == y).sum()) for x, y in batches)
     return right / len(labels)

@@ -13,7 +13,8 @@ RUNS = 3
 class Job:
     """A model, the work of each system on it, and figures of the result; the first system is the peer.
 
-    `work` prepares a model and returns what is timed; `finish` makes the compressed model of its result.
+    `work` prepares a model and returns what is timed; `finish` makes the compressed model of its result. What takes
+    minutes is timed `once`.
     """
 
     title: str
@@ -22,3 +23,8 @@ class Job:
     judge: Callable[[Any, Any, str], dict[str, float]]
     needs_data: bool = False
     finish: Callable[[Any], Any] = lambda compressed: compressed
+    once: frozenset[str] = frozenset()
+
+    def runs(self, system: str) -> int:
+        """Return how often the work of a system is timed."""
+        return 1 if system in self.once else RUNS

@@ -4,15 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tests.benchmarks import cifar, programs
+from tests.benchmarks import cifar, fine_tuning, programs, sensitive, training
 from tests.benchmarks.job import RUNS, Job, Work
-from tests.benchmarks.judging import bytes_of_package, relative_error
+from tests.benchmarks.judging import bytes_of_package, judge_accuracy, relative_error
 from tests.networks.resnet import ResNet18
 from torch import nn
 
 PER_TENSOR = {"n_bits": 4}
 THREE_QUARTERS = {"target_sparsity": 0.75}
 THREE_OF_FOUR = {"n_m_ratio": [3, 4]}
+VECTORS = {"n_bits": 4, "cluster_dim": 4}
+CHANNELS = {"n_bits": 4, "granularity": "per_grouped_channel", "group_size": 1}
 GROUPED = {"n_bits": 4, "granularity": "per_grouped_channel", "group_size": 16}
 
 
@@ -21,6 +23,13 @@ def resnet18() -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return ResNet18().eval()
+
+
+def linear() -> nn.Module:
+    """Return one linear layer of a million random weights of its own stream."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(1024, 1024)).eval()
 
 
 def palettize(options: dict[str, Any]) -> dict[str, Work]:
@@ -77,18 +86,14 @@ def judge_weights(model: nn.Module, compressed: nn.Module, system: str) -> dict[
     }
 
 
+def judge_vectors(model: nn.Module, compressed: nn.Module, system: str) -> dict[str, float]:
+    """Return the error of the weights."""
+    return {"error": relative_error(model, compressed)}
+
+
 def finalized(pruner: Any) -> nn.Module:
     """Return the pruned model."""
     return pruner.finalize()
-
-
-def judge_accuracy(model: nn.Module, compressed: nn.Module, system: str) -> dict[str, float]:
-    """Return error, bytes and the accuracy on CIFAR-10's test images."""
-    return {
-        "error": relative_error(model, compressed),
-        "bytes": bytes_of_package(compressed, torch.rand(1, 3, 32, 32), system),
-        "accuracy": cifar.accuracy(compressed),
-    }
 
 
 JOBS = {
@@ -100,6 +105,9 @@ JOBS = {
     ),
     "kmeans": Job("ResNet-18: 4 bits per tensor", resnet18, palettize(PER_TENSOR), judge_weights),
     "kmeans_groups": Job("ResNet-18: 4 bits, groups of 16", resnet18, palettize(GROUPED), judge_weights),
+    "kmeans_8bit": Job("ResNet-18: 8 bits per tensor", resnet18, palettize({"n_bits": 8}), judge_weights),
+    "kmeans_channels": Job("ResNet-18: 4 bits per channel", resnet18, palettize(CHANNELS), judge_weights),
+    "kmeans_vectors": Job("1024x1024: 4 bits, vectors of 4", linear, palettize(VECTORS), judge_vectors),
     "cifar_4bit": Job("ResNet-20: 4 bits per tensor", cifar.resnet20, palettize(PER_TENSOR), judge_accuracy, True),
     "cifar_groups": Job("ResNet-20: 4 bits, groups of 16", cifar.resnet20, palettize(GROUPED), judge_accuracy, True),
     "cifar_2bit": Job("ResNet-20: 2 bits per tensor", cifar.resnet20, palettize({"n_bits": 2}), judge_accuracy, True),
@@ -108,6 +116,7 @@ JOBS = {
     ),
     "cifar_sparse": Job("ResNet-20: 75% zeros", cifar.resnet20, prune(THREE_QUARTERS), judge_accuracy, True, finalized),
 } | programs.JOBS
+JOBS |= sensitive.JOBS | training.JOBS | fine_tuning.JOBS
 
 
 def available(name: str) -> bool:

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from tests.benchmarks import cifar
 from torch import Tensor, nn
 
 
@@ -24,6 +25,15 @@ def bytes_of_package(model: nn.Module, example: Tensor, system: str) -> int:
         path = Path(folder) / "model.mlpackage"
         _converted(model.eval(), example, system).save(str(path))
         return next(path.rglob("weight.bin")).stat().st_size
+
+
+def judge_accuracy(model: nn.Module, compressed: nn.Module, system: str) -> dict[str, float]:
+    """Return error, bytes and the accuracy on CIFAR-10's test images."""
+    return {
+        "error": relative_error(model, compressed),
+        "bytes": bytes_of_package(compressed, torch.rand(1, 3, 32, 32), system),
+        "accuracy": cifar.accuracy(compressed),
+    }
 
 
 def _converted(model: nn.Module, example: Tensor, system: str):

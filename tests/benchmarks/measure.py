@@ -6,7 +6,6 @@ import sys
 import time
 
 import torch
-from tests.benchmarks.job import RUNS
 from tests.benchmarks.jobs import JOBS
 
 
@@ -18,7 +17,7 @@ def main(name: str, system: str) -> None:
     work = job.work[system](model)
     base = _peak_mb()
     seconds, result = [], None
-    for _ in range(RUNS):
+    for _ in range(job.runs(system)):
         begin = time.perf_counter()
         result = work()
         seconds.append(time.perf_counter() - begin)

@@ -1,7 +1,6 @@
 """One pass over the data for all statistics that the planned algorithms ask for."""
 
 import random
-import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -12,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from corepress.algorithm import Statistic, StatisticSpec, WeightFacts
+from corepress.calibration.effect import Effect
 from corepress.calibration.sample_gradients import sample_gradients
-from corepress.errors import PlanError, PlanWarning
+from corepress.errors import PlanError
 
 Requests = Mapping[str, Collection[StatisticSpec]]
 LossFunction = Callable[[nn.Module, Any], Tensor]
@@ -69,18 +69,19 @@ def collect(
     if backward and loss_fn is None:
         raise PlanError("a statistic needs gradients of a loss; pass loss_fn=lambda model, batch: ...")
     batches = 0
-    effect = _Effect(asked)
-    with _random_state_kept(), _left_as_it_was(model, weights if backward else ()):
+    felt = [w for w in weights if any(spec.needs == "loss" for spec in asked[w.name])]
+    effect = Effect(felt, asked)
+    with _random_state_kept(), _left_as_it_was(model, [w.parameter for w in felt]):
         for batch in islice(data, most):
             batches += 1
             if not singly or any(not spec.per_sample for spec in wanted):
                 with _listening(weights, asked), torch.set_grad_enabled(whole):
                     result = _forward(model, batch) if loss_fn is None else loss_fn(model, batch)
                 if whole:
-                    effect.of_batch(_gradients(model, weights, result))
+                    effect.of_batch(result)
             if singly:
                 assert loss_fn is not None
-                parameters = {w.name: w.parameter for w in weights if any(s.per_sample for s in asked[w.name])}
+                parameters = {w.name: w.parameter for w in felt if any(s.per_sample for s in asked[w.name])}
                 for gradients in sample_gradients(model, parameters, batch, loss_fn):
                     effect.of_samples(gradients)
     _require_batches(batches, fewest)
@@ -101,59 +102,12 @@ def _require_batches(batches: int, fewest: int) -> None:
         )
 
 
-class _Effect:
-    """Shows gradients to the statistics, and remembers which weights had any."""
-
-    def __init__(self, asked: Mapping[str, Mapping[StatisticSpec, Statistic]]) -> None:
-        self._asked = {
-            name: mine
-            for name, specs in asked.items()
-            if (mine := {spec: found for spec, found in specs.items() if spec.needs == "loss"})
-        }
-        self._still = set(self._asked)
-
-    def of_batch(self, gradients: Mapping[str, Tensor]) -> None:
-        for statistic, gradient in self._pairs(gradients, per_sample=False):
-            statistic.observe_gradient(gradient)
-
-    def of_samples(self, gradients: Mapping[str, Tensor]) -> None:
-        for statistic, gradient in self._pairs(gradients, per_sample=True):
-            statistic.observe_sample_gradients(gradient)
-
-    def _pairs(self, gradients: Mapping[str, Tensor], *, per_sample: bool) -> Iterator[tuple[Statistic, Tensor]]:
-        self._still -= {name for name in self._still.intersection(gradients) if bool(gradients[name].any())}
-        for name, gradient in gradients.items():
-            for spec, statistic in self._asked.get(name, {}).items():
-                if spec.per_sample is per_sample:
-                    yield statistic, gradient
-
-    def tell_of_missing(self) -> None:
-        """Warn of weights whose gradient was missing or zero for every batch."""
-        missing = [name for name in self._asked if name in self._still]
-        if missing:
-            names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-            warnings.warn(
-                f"the loss does not depend on {len(missing)} of {len(self._asked)} weights: {names}; "
-                "their gradients are zero, so that none of their values counts more than another",
-                PlanWarning,
-                stacklevel=3,
-            )
-
-
 def _forward(model: nn.Module, batch: Any) -> Any:
     if isinstance(batch, Mapping):
         return model(**batch)
     if isinstance(batch, tuple | list):
         return model(*batch)
     return model(batch)
-
-
-def _gradients(model: nn.Module, weights: Sequence[Calibrated], loss: Any) -> dict[str, Tensor]:
-    if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
-        raise PlanError(f"loss_fn must return a tensor of one value that depends on the model's weights, not {loss!r}")
-    model.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    return {w.name: w.parameter.grad.detach() for w in weights if w.parameter.grad is not None}
 
 
 @contextmanager
@@ -193,13 +147,16 @@ def _random_state_kept() -> Iterator[None]:
 
 
 @contextmanager
-def _left_as_it_was(model: nn.Module, differentiated: Sequence[Calibrated]) -> Iterator[None]:
+def _left_as_it_was(model: nn.Module, differentiated: Sequence[Tensor]) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     gradients = [(p, p.grad, p.requires_grad) for p in model.parameters()]
     buffers = [(m, name, b, b.clone()) for m in model.modules() for name, b in m.named_buffers(recurse=False)]
     model.eval()
-    for weight in differentiated:
-        weight.parameter.requires_grad_(True)
+    if differentiated:
+        model.requires_grad_(False)
+        model.zero_grad(set_to_none=True)
+    for parameter in differentiated:
+        parameter.requires_grad_(True)
     try:
         yield
     finally:

@@ -8,10 +8,13 @@ from torch import Tensor
 from corepress.algorithm import Statistic, StatisticSpec, WeightFacts
 
 _SMALLEST = -126
+# 4 ** 63 and 4 ** -63 are numbers of single precision.
+_MOST_AT_ONCE = 63
+_MOST_HELD = 40
 
 
 class FisherDiagonal(Statistic):
-    """Mean of the squared gradient of the loss, float64, in the shape of the weight.
+    """Mean of the squared gradient of the loss, in the shape of the weight.
 
     `spec()` squares the gradient of each batch, `spec(per_sample=True)` that of each sample, which is the empirical
     Fisher information itself. A weight that the loss does not depend on gets zeros. Kim et al., SqueezeLLM (2023).
@@ -32,19 +35,32 @@ class FisherDiagonal(Statistic):
     def observe_gradient(self, gradient: Tensor) -> None:
         """Add the square of a batch's gradient."""
         gradient = gradient.to("cpu", torch.float32)
-        exponent = math.frexp(max(map(abs, torch.stack(torch.aminmax(gradient)).tolist())))[1]
-        if exponent > self._exponent:
-            self._sum *= 4.0 ** (self._exponent - exponent)
-            self._exponent = exponent
-        scaled = gradient * 2.0**-self._exponent
-        self._sum.addcmul_(scaled, scaled)
+        self._make_room_for(gradient)
+        if abs(self._exponent) <= _MOST_AT_ONCE:
+            self._sum.addcmul_(gradient, gradient, value=4.0**-self._exponent)
+        else:
+            self._sum += self._scaled(gradient).square_()
         self._count += 1
 
     def observe_sample_gradients(self, gradients: Tensor) -> None:
         """Add the squares of the gradients of several samples."""
-        for gradient in gradients:
-            self.observe_gradient(gradient)
+        gradients = gradients.to("cpu", torch.float32)
+        self._make_room_for(gradients)
+        self._sum += self._scaled(gradients).square_().sum(dim=0)
+        self._count += len(gradients)
 
     def result(self) -> Tensor:
-        """Return the mean."""
-        return self._sum.to(torch.float64) * (4.0**self._exponent / max(self._count, 1))
+        """Return the mean: float32, or float64 where float32 could not hold what is far below the largest."""
+        held = self._sum if abs(self._exponent) <= _MOST_HELD else self._sum.to(torch.float64)
+        return held * (4.0**self._exponent / max(self._count, 1))
+
+    def _make_room_for(self, gradients: Tensor) -> None:
+        """Raise the unit of the sum to the largest of the gradients."""
+        largest = max(map(abs, torch.stack(torch.aminmax(gradients)).tolist())) if gradients.numel() else 0.0
+        exponent = math.frexp(largest)[1] if largest else _SMALLEST
+        if exponent > self._exponent:
+            self._sum *= 4.0 ** (self._exponent - exponent)
+            self._exponent = exponent
+
+    def _scaled(self, gradients: Tensor) -> Tensor:
+        return gradients * 2.0**-self._exponent

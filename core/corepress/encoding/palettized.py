@@ -93,6 +93,8 @@ class Palettized(WeightEncoding):
         """Return, for each index, the first row of its group in the flattened table."""
         group = torch.zeros((1,) * self.indices.ndim, dtype=torch.int32)
         for axis, (length, groups) in enumerate(zip(self.indices.shape, self.groups, strict=True)):
+            if groups == 1:
+                continue
             along = torch.arange(length, dtype=torch.int32) // (length // groups)
             group = group * groups + along.reshape([-1 if a == axis else 1 for a in range(self.indices.ndim)])
         return group * (1 << self.n_bits)

@@ -13,17 +13,24 @@ from corepress.encoding import Sparse, WeightEncoding
 from corepress.pipeline.report import Row
 from corepress.targets import Weight
 
+_SAFE = 1e-20
+
 
 def relative_error(original: Tensor, compressed: Tensor) -> float:
-    """Return `|original - compressed| / |original|` in the Euclidean norm; scaling both changes nothing.
-
-    Squares are summed in float64, where those of float32 values neither underflow nor overflow.
-    """
-    signal = float(torch.linalg.vector_norm(original, dtype=torch.float64))
-    noise = float(torch.linalg.vector_norm(original - compressed, dtype=torch.float64))
+    """Return `|original - compressed| / |original|` in the Euclidean norm; scaling both changes nothing."""
+    signal, noise = _norm(original), _norm(original - compressed)
     if not noise:
         return 0.0
     return noise / signal if signal else math.inf
+
+
+def _norm(values: Tensor) -> float:
+    flat = values.reshape(-1)
+    square = float(torch.dot(flat, flat))
+    if _SAFE < square < 1 / _SAFE:
+        return math.sqrt(square)
+    # Squares of float32 values may underflow and overflow, but not in float64, which takes several times as long.
+    return float(torch.linalg.vector_norm(flat, dtype=torch.float64))
 
 
 def measured(

@@ -94,6 +94,17 @@ def test_gradients_are_those_of_the_loss_in_evaluation_mode(model, batches):
         assert torch.equal(seen, expected)
 
 
+def test_only_gradients_that_are_asked_for_are_computed(model, batches):
+    seen = []
+
+    def looking(model, batch):
+        seen.append([name for name, parameter in model.named_parameters() if parameter.requires_grad])
+        return loss_fn(model, batch)
+
+    collect(model, *requests(model, GRADIENTS, last=True), batches[:1], looking)
+    assert seen == [["4.weight"]]
+
+
 def test_several_statistics_share_one_pass(model, batches):
     read = []
     weights, wanted = requests(model, INPUTS, GRADIENTS, StatisticSpec("more", "inputs", Recorder))
@@ -263,7 +274,7 @@ def test_gradients_need_a_loss(model, batches):
 @pytest.mark.parametrize("loss", [None, 1.5, torch.tensor(1.5)])
 def test_a_loss_must_depend_on_the_model(model, batches, loss):
     assert refusal(model, *requests(model, GRADIENTS), batches, lambda model, batch: loss) == (
-        f"loss_fn must return a tensor of one value that depends on the model's weights, not {loss!r}"
+        f"loss_fn must return a tensor of one value that depends on the weights to compress, not {loss!r}"
     )
 
 

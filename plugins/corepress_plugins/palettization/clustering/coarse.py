@@ -6,7 +6,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, Real, cluster_cost
+from corepress_plugins.palettization.clustering.levels import Integers, Levels, cluster_cost
 
 _TINY = 1e-30
 _CAPPING_ROUNDS = 8
@@ -54,37 +54,59 @@ def _fill_bins(share: NDArray[np.float32], bins: int) -> None:
             break
 
 
-def best_edges(levels: Levels, edges: Integers, k: int, longest: int, *, exact: bool) -> Integers:
+def best_edges(levels: Levels, edges: Integers, k: int, longest: int, band: int, *, exact: bool) -> Integers:
     """Return which edges (k + 1, G) bound the k optimal clusters, none of them longer than `longest` bins.
 
-    Sums that will be refined are compared in single precision, `exact` ones in double.
+    Each boundary is looked for among the edges up to `band` bins from where equally long clusters have it. Sums that
+    will be refined are compared in single precision, `exact` ones in double.
     """
     bins = len(edges) - 1
     dtype = np.float64 if exact else np.float32
-    cost = _costs_by_length(levels, edges, longest).astype(dtype, copy=False)
+    cost = _costs_by_length(levels, edges, longest, dtype)
     history = np.full((k, longest + bins + 1, edges.shape[1]), np.inf, dtype)
     history[0, longest] = 0
     price = np.empty_like(cost)
     reachable = _ending_at(history, longest)
     for layer in range(1, k):
         # Neither before this many clusters end nor where the others could not reach the last edge.
-        ends = slice(max(bins - (k - layer) * longest, layer, 1) - 1, min(layer * longest, bins))
+        middle = layer * bins // k
+        earliest = max(bins - (k - layer) * longest, layer, middle - band)
+        ends = slice(earliest - 1, min(layer * longest, middle + band, bins))
         np.add(reachable[layer - 1, :, ends], cost[:, ends], out=price[:, ends])
         price[:, ends].min(axis=0, out=history[layer, longest + 1 :][ends])
     return _trace(history, cost, longest)
 
 
-def _costs_by_length(levels: Levels, edges: Integers, longest: int) -> Floats:
-    """Return (longest, bins, G): the cost of the last `longest`, ..., 2, 1 bins before each edge."""
-    sums = levels.at(edges)
-    mass, first, second = (
-        after[1:] - _ending_at(np.pad(after, ((longest, 0), (0, 0)), constant_values=before_all), longest)
-        for after, before_all in zip(sums, (np.inf, 0, 0), strict=True)
-    )
-    return cluster_cost(mass, first, second)
+def _costs_by_length(levels: Levels, edges: Integers, longest: int, dtype: type[Any]) -> NDArray[Any]:
+    """Return (longest, bins, G): the cost of the last `longest`, ..., 2, 1 bins before each edge.
+
+    Clusters grow by one bin at a time, and their errors by the pooled variance of the two (Chan, Golub and LeVeque,
+    1979): all terms are positive, and no digits cancel.
+    """
+    mass64, first, second = (np.diff(sums, axis=0) for sums in levels.at(edges))
+    mean64 = first / np.maximum(mass64, _TINY)
+    mass, inner = mass64.astype(dtype), cluster_cost(mass64, first, second).astype(dtype)
+    gap = np.diff(mean64, axis=0).astype(dtype)
+    cost = np.full((longest, *mass.shape), np.inf, dtype)
+    cost[-1] = inner
+    # The cluster before each edge: its mass, its error, and how far its mean and its first bin lie below its last bin.
+    total, error, lead, reach = mass, inner, np.zeros_like(mass), np.zeros_like(mass)
+    for length in range(2, longest + 1):
+        joining = mass[: 1 - length]
+        reach = reach[1:] + gap[: len(gap) + 2 - length]
+        apart = reach - lead[1:]
+        before, total = total[1:], total[1:] + joining
+        share = joining / np.maximum(total, dtype(_TINY))
+        lead = lead[1:] + share * apart
+        apart *= apart
+        share *= before
+        share *= apart
+        share += inner[: 1 - length]
+        error = np.add(error[1:], share, out=cost[longest - length, length - 1 :])
+    return cost
 
 
-def _ending_at(padded: NDArray[Real], longest: int) -> NDArray[Real]:
+def _ending_at(padded: NDArray[Any], longest: int) -> NDArray[Any]:
     """View (..., longest + bins + 1, G) as (..., longest, bins, G): what lies `longest`, ..., 1 before each edge."""
     bins = padded.shape[-2] - 1 - longest
     return np.moveaxis(sliding_window_view(padded[..., 1:-1, :], bins, axis=-2), -1, -2)

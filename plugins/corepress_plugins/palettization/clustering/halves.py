@@ -6,11 +6,13 @@ from attrs import frozen
 from torch import Tensor
 
 from corepress_plugins.palettization.clustering.histogram import compact
-from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels
+from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, means_between, outweighing
 
 _CODES = 1 << 16
 _LARGEST_EXPONENT = 16
 _MOST_SCALED = 100
+# Half precision has 13 bits less; that the first values of other weights use them is told at a glance.
+_BEYOND_HALF, _GLANCED = (1 << 13) - 1, 1 << 10
 _VALUES = np.arange(_CODES, dtype=np.uint16).view(np.float16).astype(np.float64)
 # Patterns in the order of their values; infinity and NaN, which do not occur, come last.
 _ASCENDING = np.argsort(np.where(np.isfinite(_VALUES), _VALUES, np.inf), kind="stable")
@@ -22,6 +24,8 @@ def as_halves(values: Tensor) -> tuple[Tensor, Tensor] | None:
     The scale (G, 1) of each group is the power of two that brings its largest magnitude near the largest number: a
     power of two on all values changes no pattern.
     """
+    if (values[:, :_GLANCED].view(torch.int32) & _BEYOND_HALF).any():
+        return None
     numbers = values.numpy()
     largest = np.maximum(numbers.max(axis=1, keepdims=True), -numbers.min(axis=1, keepdims=True))
     exponent = np.frexp(np.where(largest > 0, largest, 1.0))[1] - _LARGEST_EXPONENT
@@ -49,10 +53,13 @@ class Halves:
     occupied: Integers
     masses: Floats
     levels: Levels
+    zero: bool
 
     @classmethod
-    def of(cls, patterns: Tensor, scale: Tensor, weights: Tensor | None, fitted: Tensor | None) -> "Halves":
-        """Count the patterns (G, n) of fitted values."""
+    def of(
+        cls, patterns: Tensor, scale: Tensor, weights: Tensor | None, fitted: Tensor | None, *, zero: bool = False
+    ) -> "Halves":
+        """Count the patterns (G, n) of fitted values; with `zero` that of zero outweighs all others."""
         groups = len(patterns)
         masses = weights
         if masses is None and fitted is not None:
@@ -60,9 +67,12 @@ class Halves:
         flat = None if masses is None else masses.to(torch.float64).flatten()
         rows = patterns if groups == 1 else patterns + torch.arange(groups, dtype=torch.int32)[:, None] * _CODES
         mass = torch.bincount(rows.flatten(), weights=flat, minlength=groups * _CODES).view(groups, _CODES)
-        places, found, counts = compact(mass.numpy()[:, _ASCENDING])
+        counted = mass.numpy().astype(np.float64)
+        if zero:
+            counted[:, 0] += outweighing(counted)
+        places, found, counts = compact(counted[:, _ASCENDING])
         occupied = _ASCENDING[places]
-        return cls(patterns, scale, fitted, occupied, found, Levels.of(_VALUES[occupied], found, counts))
+        return cls(patterns, scale, fitted, occupied, found, Levels.of(_VALUES[occupied], found, counts), zero)
 
     def look_up(self, boundaries: Integers) -> Tensor:
         """Return the cluster (G, n), uint8, of every value, given the positions (k + 1, G) that bound the clusters."""
@@ -82,13 +92,5 @@ class Halves:
 
     def means(self, boundaries: Integers) -> Tensor:
         """Return the means (G, k), float32, of the clusters; empty ones repeat the one before."""
-        groups = np.arange(len(self.occupied))
-        sums = []
-        for terms in (self.masses, self.masses * _VALUES[self.occupied]):
-            running = np.zeros((terms.shape[0], terms.shape[1] + 1))
-            np.cumsum(terms, axis=1, out=running[:, 1:])
-            sums.append(np.diff(running[groups, boundaries], axis=0).T)
-        mass, moment = sums
-        means = (moment / np.where(mass > 0, mass, 1.0)).astype(np.float32)
-        used = np.maximum.accumulate(np.where(mass > 0, np.arange(mass.shape[1]), 0), axis=1)
-        return torch.from_numpy(np.take_along_axis(means, used, axis=1)) * self.scale
+        moments = self.masses * _VALUES[self.occupied]
+        return torch.from_numpy(means_between(self.masses, moments, boundaries, zero=self.zero)) * self.scale

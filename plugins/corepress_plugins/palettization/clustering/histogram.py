@@ -5,7 +5,9 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels
+from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, means_between, outweighing
+
+_BLOCK = 1 << 18
 
 
 @frozen(eq=False)
@@ -13,36 +15,55 @@ class Histogram:
     """Hold the grid code of every value, and the occupied codes as levels.
 
     `codes` is int32, (G, n), a range of 2 * half + 2 codes for each group; the last is for values that are not fitted.
-    `occupied` (G, N) is the code of each level within its range. `coarseness` (G,) is the squared error that the grid
-    itself makes.
+    `occupied` (G, N) is the code of each level within its range, `masses` and `moments` (G, N) are the sums of w and
+    w·x over its values. `coarseness` (G,) is the squared error that the grid itself makes.
     """
 
     codes: Tensor
     half: int
     occupied: Integers
+    masses: Floats
+    moments: Floats
     levels: Levels
     coarseness: Floats
+    zero: bool
 
     @classmethod
-    def of(cls, values: Tensor, half: int, weights: Tensor | None, fitted: Tensor | None) -> "Histogram":
+    def of(
+        cls, values: Tensor, half: int, weights: Tensor | None, fitted: Tensor | None, *, zero: bool = False
+    ) -> "Histogram":
         """Count values (G, n) on a grid of 2 * half + 1 codes: the sign and the root of |value| / max|value|.
 
-        The root puts the codes where weights are dense, and zero has a code of its own.
+        The root puts the codes where weights are dense, and zero has a code of its own. With `zero` that code outweighs
+        all others.
         """
-        codes = _codes(values, half)
+        groups, width = values.shape
         cells = 2 * half + 2
-        if fitted is not None:
-            codes.masked_fill_(~fitted, cells - 1)
-        groups = len(values)
-        if groups > 1:
-            codes += torch.arange(groups, dtype=torch.int32)[:, None] * cells
-        flat = None if weights is None else weights.to(torch.float64).flatten()
-        mass = torch.bincount(codes.flatten(), weights=flat, minlength=groups * cells).view(groups, cells)
-        occupied, masses, counts = compact(mass[:, :-1].numpy())
+        scale = _scale(values)
+        first = torch.arange(groups, dtype=torch.int32)[:, None] * cells
+        codes = torch.empty(groups, width, dtype=torch.int32)
+        sums = torch.zeros(2, groups * cells, dtype=torch.float64)
+        # Blocks bound the memory and stay in the cache.
+        for start in range(0, width, max(_BLOCK // groups, 1)):
+            part = np.s_[:, start : start + max(_BLOCK // groups, 1)]
+            found = _codes(values[part], scale, half)
+            if fitted is not None:
+                found.masked_fill_(~fitted[part], cells - 1)
+            torch.add(found, first, out=codes[part])
+            bins, moments = codes[part].flatten(), values[part].flatten().to(torch.float64)
+            counted = None if weights is None else weights[part].flatten().to(torch.float64)
+            sums[0] += torch.bincount(bins, counted, minlength=groups * cells)
+            sums[1] += torch.bincount(bins, moments if counted is None else moments * counted, minlength=groups * cells)
+        mass, moment = sums.view(2, groups, cells)[..., :-1].numpy()
+        if zero:
+            mass[:, half] += outweighing(mass)
+        occupied, masses, counts = compact(mass)
         root = (occupied - half) / half
         levels = Levels.of(root * np.abs(root), masses, counts)
-        width = 2 * np.abs(root) / half
-        return cls(codes, half, occupied, levels, (masses * width * width).sum(axis=1) / 12)
+        step = 2 * np.abs(root) / half
+        coarseness = (masses * step * step).sum(axis=1) / 12
+        first_moments = np.take_along_axis(moment, occupied, axis=1)
+        return cls(codes, half, occupied, masses, first_moments, levels, coarseness, zero)
 
     def look_up(self, boundaries: Integers) -> Tensor:
         """Return the cluster (G, n), uint8, of every value, given the positions (k + 1, G) that bound the clusters."""
@@ -56,13 +77,21 @@ class Histogram:
         table[:, -1] = 0
         return torch.from_numpy(table).flatten().index_select(0, self.codes.flatten()).view(self.codes.shape)
 
+    def means(self, boundaries: Integers) -> Tensor:
+        """Return the means (G, k), float32, of the clusters; empty ones repeat the one before."""
+        return torch.from_numpy(means_between(self.masses, self.moments, boundaries, zero=self.zero))
 
-def _codes(values: Tensor, half: int) -> Tensor:
+
+def _scale(values: Tensor) -> Tensor:
+    """Return what brings the largest magnitude of every group to one, (G, 1)."""
     # Far faster than the norm of infinite order.
     numbers = values.numpy()
     largest = torch.from_numpy(np.maximum(numbers.max(axis=1, keepdims=True), -numbers.min(axis=1, keepdims=True)))
     # The reciprocal of a subnormal number would be infinite.
-    scale = torch.where(largest > 0, largest, 1.0).reciprocal_().clamp_(max=2.0**126)
+    return torch.where(largest > 0, largest, 1.0).reciprocal_().clamp_(max=2.0**126)
+
+
+def _codes(values: Tensor, scale: Tensor, half: int) -> Tensor:
     roots = (values * scale).abs_().sqrt_().clamp_(max=1.0).copysign_(values)
     return roots.mul_(half).add_(half + 0.5).to(torch.int32)
 

@@ -11,6 +11,9 @@ Integers = NDArray[np.int64]
 Real = TypeVar("Real", np.float32, np.float64)
 
 _TINY = 1e-30
+# Large enough that a cluster's mean stays where this mass is, small enough that sums keep the digits of the others.
+_OUTWEIGHING = 2.0**20
+_OUTWEIGHED = 1 + 2.0**-10
 
 
 @frozen(eq=False)
@@ -31,15 +34,20 @@ class Levels:
     second: Floats
     unit: Floats
 
+    @property
+    def outweighed(self) -> bool:
+        """Whether one level of some group outweighs all its others by far."""
+        return self.masses is not None and bool((self.mass[:, -1] < _OUTWEIGHED * self.masses.max(axis=1)).any())
+
     @classmethod
     def of(cls, values: Floats, masses: Floats | None, counts: Integers) -> "Levels":
         """Sum up ascending values (G, N) that carry masses (G, N); padding has mass 0 and a finite value.
 
         Without masses every level counts once, and there is no padding.
         """
-        # Around a middle level and in units of the spread, both exactly: digits survive any offset and any scale.
+        # Around a level and in units of the spread, both exactly: digits survive any offset, any scale and any weight.
         groups = np.arange(len(values))
-        centre = values[groups, counts // 2]
+        centre = values[groups, counts // 2 if masses is None else masses.argmax(axis=1)]
         spread = values[groups, np.maximum(counts - 1, 0)] - values[:, 0]
         step = _power_of_two_above(spread)
         values = (values - centre[:, None]) / step[:, None]
@@ -88,3 +96,38 @@ def _running(terms: Floats) -> Floats:
 
 def _power_of_two_above(sizes: Floats) -> Floats:
     return np.where(sizes > 0, np.ldexp(1.0, np.frexp(sizes)[1]), 1.0)
+
+
+def outweighing(masses: Floats) -> Floats:
+    """Return a mass (G,) beside which all of `masses` (G, N) hardly count: no cluster that holds it can leave it."""
+    total = masses.sum(axis=1)
+    heavy: Floats = np.where(total > 0, total, 1.0) * _OUTWEIGHING
+    return heavy
+
+
+def means_between(
+    masses: Floats | None, moments: Floats, boundaries: Integers, *, zero: bool = False
+) -> NDArray[np.float32]:
+    """Return the means (G, k) of the clusters between boundaries (k + 1, G); empty ones repeat the one before.
+
+    `masses` and `moments` (G, N) are the sums of w and w·x of each level; without masses every level counts one. With
+    `zero` the cluster of the heaviest level is given exactly zero.
+    """
+    groups, width = moments.shape
+    # Sums of single clusters, not differences of running sums: no outlier takes the digits of the others.
+    ends = np.arange(groups)[:, None] * (width + 1) + boundaries.T
+    lengths = np.diff(ends, axis=1)
+    mass = lengths if masses is None else _sums_from(masses, ends)
+    used = (lengths > 0) & (mass > 0)
+    means = (np.where(used, _sums_from(moments, ends), 0.0) / np.where(used, mass, 1)).astype(np.float32)
+    if zero and masses is not None:
+        heaviest = (boundaries[1:-1] <= masses.argmax(axis=1)).sum(axis=0)
+        means[np.arange(groups), heaviest] = 0
+    last: Integers = np.maximum.accumulate(np.where(used, np.arange(used.shape[1]), 0), axis=1)
+    return np.take_along_axis(means, last, axis=1)
+
+
+def _sums_from(terms: Floats, ends: Integers) -> Floats:
+    """Return the sums (G, k) of terms (G, N) between flat ends (G, k + 1) in rows of N + 1; wrong for empty ranges."""
+    padded = np.pad(terms, ((0, 0), (0, 1)))
+    return np.add.reduceat(padded.ravel(), ends.ravel()).reshape(ends.shape)[:, :-1]

@@ -8,11 +8,11 @@ from corepress_plugins.palettization.clustering.levels import Floats, Integers, 
 from corepress_plugins.palettization.clustering.refinement import refine
 
 # Enough bins that the coarse optimum lies in the basin of the true one; more change the error by less than 1e-4.
-_BINS_PER_CLUSTER = 12
-_FEWEST_BINS, _MOST_BINS = 128, 3072
-_FEWEST_LONGEST = 24
+_BINS_PER_CLUSTER = 16
+_FEWEST_BINS, _MOST_BINS = 128, 4096
+_FEWEST_LONGEST, _FIRST_BAND = 24, 192
 _EXACT_PAIRS, _EXACT_WORK = 6_000_000, 40_000_000
-_FEW_LEVELS = 16_384
+_FEW_LEVELS, _SOME_LEVELS = 1 << 12, 1 << 18
 
 
 def coarse_bins(k: int) -> int:
@@ -20,9 +20,10 @@ def coarse_bins(k: int) -> int:
     return min(max(_BINS_PER_CLUSTER * k, _FEWEST_BINS), _MOST_BINS)
 
 
-def partition(levels: Levels, k: int) -> Integers:
+def partition(levels: Levels, k: int, *, smooth: bool = False) -> Integers:
     """Return the positions (k + 1, G) that bound the k clusters of least squared error in every group.
 
+    `smooth` levels stand for many values each, so that there are few local optima to avoid.
     Groups with at most k levels get one cluster for each level, the clusters left over are empty and last.
     """
     boundaries: Integers = np.minimum(np.arange(k + 1)[:, None], levels.counts)
@@ -30,7 +31,7 @@ def partition(levels: Levels, k: int) -> Integers:
     for groups, exact in ((np.flatnonzero((levels.counts > k) & small), True), (np.flatnonzero(~small), False)):
         if len(groups):
             part = levels if len(groups) == len(small) else levels.part(groups)
-            boundaries[:, groups] = _partition(part, k, exact=exact)
+            boundaries[:, groups] = _partition(part, k, exact=exact, smooth=smooth)
     return boundaries
 
 
@@ -54,10 +55,10 @@ def partition_cost(levels: Levels, boundaries: Integers) -> Floats:
     return total
 
 
-def _partition(levels: Levels, k: int, *, exact: bool) -> Integers:
+def _partition(levels: Levels, k: int, *, exact: bool, smooth: bool) -> Integers:
     if exact:
         return _on_grid(levels, k, int(levels.counts.max()), exact=True)[0]
-    grids = [_on_grid(levels, k, bins, exact=False) for bins in _grids(levels, k)]
+    grids = [_on_grid(levels, k, bins, exact=False) for bins in _grids(levels, k, smooth)]
     # The grids are refined side by side: an array operation costs as much for one as for all of them.
     groups = np.arange(len(levels.counts))
     boundaries, bin_width = (np.concatenate(parts, axis=1) for parts in zip(*grids, strict=True))
@@ -68,12 +69,14 @@ def _partition(levels: Levels, k: int, *, exact: bool) -> Integers:
     return best
 
 
-def _grids(levels: Levels, k: int) -> tuple[int, ...]:
-    """Return the numbers of bins to try; the best partition counts, and a third grid costs little for few levels."""
-    most, bins = int(levels.counts.max()), coarse_bins(k)
-    grids = [bins, bins * 5 // 3]
-    if levels.values.size <= _FEW_LEVELS:
-        grids.append(4 * bins)
+def _grids(levels: Levels, k: int, smooth: bool) -> tuple[int, ...]:
+    """Return the numbers of bins to try; the best partition counts, and more grids cost little for few levels."""
+    most, bins, size = int(levels.counts.max()), coarse_bins(k), levels.values.size
+    grids: tuple[int, ...] = (bins,)
+    if size <= _FEW_LEVELS:
+        grids = (bins, bins * 5 // 4, 3 * bins)
+    elif size <= _SOME_LEVELS and not smooth:
+        grids = (bins * 3 // 4, bins * 5 // 4)
     return tuple(dict.fromkeys(min(grid, most) for grid in grids))
 
 
@@ -87,14 +90,15 @@ def _on_grid(levels: Levels, k: int, bins: int, *, exact: bool) -> tuple[Integer
 
 
 def _unlimited_edges(levels: Levels, edges: Integers, k: int, *, exact: bool) -> Integers:
-    """Return the best edges (k + 1, G), looking at longer clusters wherever the limit on their length may be felt."""
+    """Return the best edges (k + 1, G), looking farther wherever the limits on lengths and places may be felt."""
     bins = len(edges) - 1
     chosen = np.empty((k + 1, edges.shape[1]), np.int64)
     groups = np.arange(edges.shape[1])
-    longest = _longest(bins, k)
+    middles = np.arange(k + 1)[:, None] * bins // k
+    longest, band = _longest(bins, k), bins if exact else min(_FIRST_BAND, bins)
     while len(groups):
         part = levels if len(groups) == edges.shape[1] else levels.part(groups)
-        chosen[:, groups] = best_edges(part, edges[:, groups], k, longest, exact=exact)
+        chosen[:, groups] = best_edges(part, edges[:, groups], k, longest, band, exact=exact)
         # One cluster in place of two neighbours was not considered where both are longer than the limit.
         pairs = (chosen[2:, groups] - chosen[:-2, groups] > longest) & (longest < bins)
         felt = pairs.any(axis=0)
@@ -103,7 +107,8 @@ def _unlimited_edges(levels: Levels, edges: Integers, k: int, *, exact: bool) ->
             felt |= ((np.diff(chosen[:, groups], axis=0) >= longest) & (longest < bins)).any(axis=0)
         else:
             felt = (pairs & _could_merge(part, edges[chosen[:, groups], groups])).any(axis=0)
-        groups, longest = groups[felt], min(4 * longest, bins)
+        felt |= ((np.abs(chosen[:, groups] - middles) >= band) & (band < bins)).any(axis=0)
+        groups, longest, band = groups[felt], min(4 * longest, bins), min(4 * band, bins)
     return chosen
 
 

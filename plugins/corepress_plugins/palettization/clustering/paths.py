@@ -1,5 +1,7 @@
 """The cheapest way through a chain of steps between a few candidates each."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,7 +10,7 @@ from corepress_plugins.palettization.clustering.levels import Integers
 _LONGEST_WALK = 32
 
 
-def cheapest_path(steps: NDArray[np.float32]) -> Integers:
+def cheapest_path(steps: NDArray[Any]) -> Integers:
     """Return the candidates (L + 1, G) of the cheapest path through steps (L, C, C, G): the cost from one to the next.
 
     The first of equally cheap candidates is taken. Long chains are folded in pairs first, which takes log2(L) array
@@ -16,21 +18,34 @@ def cheapest_path(steps: NDArray[np.float32]) -> Integers:
     """
     if len(steps) <= _LONGEST_WALK:
         return _walk(steps)
-    pairs = len(steps) // 2
-    through = steps[0 : 2 * pairs : 2, :, :, None] + steps[1 : 2 * pairs : 2, None]
-    folded = through.min(axis=2)
-    ends = cheapest_path(np.concatenate([folded, steps[2 * pairs :]]))
-    path = np.empty((len(steps) + 1, steps.shape[-1]), np.int64)
+    pairs, groups = len(steps) // 2, steps.shape[-1]
+    first, second = (np.moveaxis(steps[side : 2 * pairs : 2], 0, 2) for side in (0, 1))
+    ends = cheapest_path(np.concatenate([_folded(first, second), steps[2 * pairs :]]))
+    path = np.empty((len(steps) + 1, groups), np.int64)
     path[0 : 2 * pairs + 1 : 2] = ends[: pairs + 1]
     path[-1] = ends[-1]
-    pair, group = np.ogrid[:pairs, : steps.shape[-1]]
-    path[1 : 2 * pairs : 2] = through[pair, ends[:pairs], :, ends[1 : pairs + 1], group].argmin(axis=-1)
+    pair, group = np.ogrid[:pairs, :groups]
+    through = first[ends[:pairs], :, pair, group] + second[:, ends[1 : pairs + 1], pair, group].transpose(1, 2, 0)
+    path[1 : 2 * pairs : 2] = through.argmin(axis=-1)
     return path
 
 
-def _walk(steps: NDArray[np.float32]) -> Integers:
+def _folded(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
+    """Return the cheapest costs (L, C, C, G) of two steps, each (C, C, L, G), whatever lies between."""
+    candidates, _, pairs, groups = first.shape
+    # Long rows make the array operations fast.
+    first, second = (np.ascontiguousarray(step).reshape(candidates, candidates, -1) for step in (first, second))
+    folded = first[:, 0, None] + second[None, 0]
+    through = np.empty_like(folded)
+    for middle in range(1, candidates):
+        np.add(first[:, middle, None], second[None, middle], out=through)
+        np.minimum(folded, through, out=folded)
+    return np.moveaxis(folded.reshape(candidates, candidates, pairs, groups), 2, 0)
+
+
+def _walk(steps: NDArray[Any]) -> Integers:
     length, candidates, _, groups = steps.shape
-    reached = np.zeros((length + 1, candidates, groups), np.float32)
+    reached = np.zeros((length + 1, candidates, groups), steps.dtype)
     for step, cost in enumerate(steps):
         (reached[step][:, None] + cost).min(axis=0, out=reached[step + 1])
     path = np.empty((length + 1, groups), np.int64)

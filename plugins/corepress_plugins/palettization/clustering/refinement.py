@@ -1,5 +1,7 @@
 """Moves the boundaries of good clusters to the best positions, at finer and finer resolution."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,11 +26,13 @@ def refine(levels: Levels, groups: Integers, boundaries: Integers, bin_width: Fl
     spacing = np.ceil(bin_width / _FINER).astype(np.int64)
     spacing[[0, -1]] = 0
     active = np.arange(boundaries.shape[1])
+    # Single precision is enough, but not for what remains when one level is taken from a mass that it makes up.
+    dtype = np.float64 if levels.outweighed else np.float32
     for reach in (_FIRST_REACH, _REACH):
         for _ in range(_MOST_ROUNDS):
             window = spacing[:, active]
             boundaries[:, active], at_edge = _best_candidates(
-                levels, groups[active], boundaries[:, active], window, reach
+                levels, groups[active], boundaries[:, active], window, reach, dtype
             )
             spacing[:, active] = np.where(at_edge, window, -(-window // _FINER))
             finished = (window <= 1).all(axis=0) if reach == _REACH else True
@@ -40,27 +44,27 @@ def refine(levels: Levels, groups: Integers, boundaries: Integers, bin_width: Fl
 
 
 def _best_candidates(
-    levels: Levels, groups: Integers, boundaries: Integers, spacing: Integers, reach: int
+    levels: Levels, groups: Integers, boundaries: Integers, spacing: Integers, reach: int, dtype: type[Any]
 ) -> tuple[Integers, NDArray[np.bool_]]:
     """Return the best boundaries on windows of 2 * reach + 1 candidates, and which groups touch a window's edge."""
     # The present position comes first: of equally good candidates the nearest is taken.
     offsets = np.array(sorted(range(-reach, reach + 1), key=abs), np.int64)[:, None]
     candidates: Integers = np.clip(boundaries[:, None] + offsets * spacing[:, None], 0, levels.counts[groups])
-    path = cheapest_path(_step_costs(levels, groups, candidates))
+    path = cheapest_path(_step_costs(levels, groups, candidates, dtype))
     best: Integers = np.take_along_axis(candidates, path[:, None], axis=1)[:, 0]
     return best, np.any(path[1:-1] >= 2 * reach - 1, axis=0)
 
 
-def _step_costs(levels: Levels, groups: Integers, candidates: Integers) -> NDArray[np.float32]:
+def _step_costs(levels: Levels, groups: Integers, candidates: Integers, dtype: type[Any]) -> NDArray[Any]:
     """Return (k, C, C, G): the cost of the cluster between any two candidates of neighbouring boundaries."""
     mass, first, second = levels.at(candidates, groups)
-    # Around the mean of the present cluster single precision is enough.
+    # Around the mean of the present cluster few digits cancel.
     zero_mass, zero_first, zero_second = mass[:-1, :1], first[:-1, :1], second[:-1, :1]
     mean = (first[1:, :1] - zero_first) / np.maximum(mass[1:, :1] - zero_mass, _TINY)
     ends = []
     for side in (np.s_[:-1], np.s_[1:]):
         m, f = mass[side] - zero_mass, first[side] - zero_first
         s = second[side] - zero_second - mean * (2 * f - mean * m)
-        ends.append([sums.astype(np.float32) for sums in (m, f - mean * m, s)])
+        ends.append([sums.astype(dtype) for sums in (m, f - mean * m, s)])
     steps = [stop[:, None] - start[:, :, None] for start, stop in zip(*ends, strict=True)]
     return cluster_cost(steps[0], steps[1], steps[2])

@@ -11,24 +11,32 @@ from corepress_plugins.palettization.clustering.partition import partition, part
 from corepress_plugins.palettization.clustering.result import Clustering
 from corepress_plugins.palettization.clustering.sorting import SortedValues
 
-_CHUNK = 1 << 19
+# Values that are clustered at a time: what is sorted should stay in the cache.
+_SORTED_AT_A_TIME, _COUNTED_AT_A_TIME = 1 << 18, 1 << 19
 _MANY_CLUSTERS = 32
 _MOST_SORTED, _MOST_SORTED_FOR_MANY = 1 << 14, 1 << 16
-_WIDE = 1 << 20
 _FEWEST_HALVES = 1 << 16
 _TOLERANCE = 1e-4
+_SMOOTH = 4
 
 
 def cluster_scalars(
-    values: Tensor, k: int, *, weights: Tensor | None = None, keep: Tensor | None = None, exact: bool = False
+    values: Tensor,
+    k: int,
+    *,
+    weights: Tensor | None = None,
+    keep: Tensor | None = None,
+    exact: bool = False,
+    zero: bool = False,
 ) -> Clustering:
     """Cluster every group of scalars into k clusters of least squared error.
 
     `values` is (G, n), read as float32; every row is clustered on its own, 1 <= k <= 256. `weights` (G, n) >= 0 are the
     importance of the values; a group whose weights are all zero counts them equally. Only values that `keep` (G, n),
-    bool, marks are fitted. Groups of up to k distinct values are reproduced exactly.
+    bool, marks are fitted. Groups of up to k distinct values are reproduced exactly. With `zero` one centroid of every
+    group is exactly 0.0, and the others are the best beside it.
 
-    Small groups are clustered on their sorted values, large ones on a histogram of 14 to 17 bits wherever its own
+    Small groups are clustered on their sorted values, large ones on a histogram of 14 or 17 bits wherever its own
     rounding is at most 1e-4 of the error; large ones of half-precision numbers on the counts of these. With `exact` all
     groups are clustered on their sorted values.
 
@@ -43,10 +51,12 @@ def cluster_scalars(
     centroids = torch.zeros(groups, k)
     indices = torch.zeros(groups, width, dtype=torch.uint8)
     half = None if exact else _grid(width, k)
-    rows = max(_CHUNK // max(width, 2 * (half or 0), 1), 1)
+    rows = _SORTED_AT_A_TIME // max(width, 1) if half is None else _COUNTED_AT_A_TIME // max(width, 2 * half)
+    rows = max(rows, 1)
     for start in range(0, groups if width else 0, rows):
         part = slice(start, start + rows)
-        centroids[part], indices[part] = _cluster(values[part], k, half, _rows(weights, part), _rows(keep, part))
+        given = _rows(weights, part), _rows(keep, part)
+        centroids[part], indices[part] = _cluster(values[part], k, half, *given, zero=zero)
     return Clustering(centroids, indices)
 
 
@@ -60,25 +70,29 @@ def _grid(width: int, k: int) -> int | None:
         return None
     if k > _MANY_CLUSTERS:
         return (1 << 16) - 1
-    return (1 << 15) - 1 if width >= _WIDE else (1 << 13) - 1
+    return (1 << 13) - 1
 
 
 def _cluster(
-    values: Tensor, k: int, half: int | None, weights: Tensor | None, keep: Tensor | None
+    values: Tensor, k: int, half: int | None, weights: Tensor | None, keep: Tensor | None, *, zero: bool
 ) -> tuple[Tensor, Tensor]:
     fitted = keep
     if weights is not None:
         weights = weights if keep is None else weights * keep
-        weights = torch.where((weights > 0).any(dim=1, keepdim=True), weights, 1.0)
-        fitted = weights > 0 if keep is None else (weights > 0) & keep
+        counted = weights > 0
+        # Sensitivities are positive: the passes over values that count nothing are then spared.
+        if keep is not None or not counted.all():
+            weights = torch.where(counted.any(dim=1, keepdim=True), weights, 1.0)
+            fitted = weights > 0 if keep is None else (weights > 0) & keep
     patterns = as_halves(values) if half is not None and values.shape[1] >= _FEWEST_HALVES else None
-    if patterns is not None:
-        halves = Halves.of(*patterns, weights, fitted)
-        boundaries = partition(halves.levels, k)
-        indices, centroids = halves.look_up(boundaries), halves.means(boundaries)
+    if half is None:
+        centroids, indices = _sorted(values, k, weights, fitted, zero=zero)
+    elif patterns is not None:
+        halves = Halves.of(*patterns, weights, fitted, zero=zero)
+        boundaries = partition(halves.levels, k, smooth=values.shape[1] >= _SMOOTH * halves.levels.values.shape[1])
+        centroids, indices = halves.means(boundaries), halves.look_up(boundaries)
     else:
-        indices = _indices(values, k, half, weights, fitted)
-        centroids = _means(values, k, indices, weights, fitted)
+        centroids, indices = _counted(values, k, half, weights, fitted, zero=zero)
     if weights is not None and fitted is not None:
         indices = torch.where(fitted, indices, assign(values, centroids))
     if keep is not None:
@@ -86,46 +100,25 @@ def _cluster(
     return centroids, indices
 
 
-def _indices(values: Tensor, k: int, half: int | None, weights: Tensor | None, fitted: Tensor | None) -> Tensor:
-    if half is None:
-        return _sorted_indices(values, k, weights, fitted)
-    histogram = Histogram.of(values, half, weights, fitted)
-    boundaries = partition(histogram.levels, k)
-    indices = histogram.look_up(boundaries)
+def _counted(
+    values: Tensor, k: int, half: int, weights: Tensor | None, fitted: Tensor | None, *, zero: bool
+) -> tuple[Tensor, Tensor]:
+    """Cluster on a histogram, and on sorted values the groups for which that is too coarse."""
+    histogram = Histogram.of(values, half, weights, fitted, zero=zero)
+    smooth = values.shape[1] >= _SMOOTH * histogram.levels.values.shape[1]
+    boundaries = partition(histogram.levels, k, smooth=smooth)
+    centroids, indices = histogram.means(boundaries), histogram.look_up(boundaries)
     rough = histogram.coarseness > _TOLERANCE * partition_cost(histogram.levels, boundaries)
     for group in rough.nonzero()[0].tolist():
         part = slice(group, group + 1)
-        indices[part] = _sorted_indices(values[part], k, _rows(weights, part), _rows(fitted, part))
-    return indices
+        given = _rows(weights, part), _rows(fitted, part)
+        centroids[part], indices[part] = _sorted(values[part], k, *given, zero=zero)
+    return centroids, indices
 
 
-def _sorted_indices(values: Tensor, k: int, weights: Tensor | None, fitted: Tensor | None) -> Tensor:
-    exact = SortedValues.of(values, k, weights, fitted)
-    return exact.look_up(values, partition(exact.levels, k))
-
-
-def _means(values: Tensor, k: int, indices: Tensor, weights: Tensor | None, fitted: Tensor | None) -> Tensor:
-    """Return the weighted means (G, k) of the clusters; empty ones repeat the one before."""
-    groups = len(values)
-    offsets = torch.arange(groups, dtype=torch.int32)[:, None] * k
-    mass = torch.zeros(groups * k, dtype=torch.float64)
-    sums = torch.zeros(groups * k, dtype=torch.float64)
-    width = max(_CHUNK // groups, 1)
-    for start in range(0, values.shape[1], width):
-        part = (slice(None), slice(start, start + width))
-        bins = (indices[part] + offsets).flatten()
-        masses = _masses(weights, fitted, part)
-        moments = values[part].to(torch.float64).flatten()
-        if masses is not None:
-            moments *= masses
-        mass += torch.bincount(bins, weights=masses, minlength=groups * k)
-        sums += torch.bincount(bins, weights=moments, minlength=groups * k)
-    means = (sums / torch.where(mass > 0, mass, 1.0)).to(torch.float32).view(groups, k)
-    used = torch.where((mass > 0).view(groups, k), torch.arange(k), 0)
-    return means.gather(1, used.cummax(dim=1).values)
-
-
-def _masses(weights: Tensor | None, fitted: Tensor | None, part: tuple[slice, slice]) -> Tensor | None:
-    if weights is not None:
-        return weights[part].to(torch.float64).flatten()
-    return None if fitted is None else fitted[part].to(torch.float64).flatten()
+def _sorted(
+    values: Tensor, k: int, weights: Tensor | None, fitted: Tensor | None, *, zero: bool
+) -> tuple[Tensor, Tensor]:
+    ordered = SortedValues.of(values, k, weights, fitted, zero=zero)
+    boundaries = partition(ordered.levels, k)
+    return ordered.means(boundaries), ordered.look_up(values, boundaries)

@@ -5,9 +5,10 @@ import torch
 from attrs import frozen
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 from corepress_plugins.palettization.clustering.assignment import count_reached
-from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels
+from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, means_between, outweighing
 from corepress_plugins.palettization.clustering.partition import coarse_bins
 
 
@@ -17,10 +18,15 @@ class SortedValues:
 
     ordered: NDArray[np.float32]
     levels: Levels
+    zero: bool
 
     @classmethod
-    def of(cls, values: Tensor, k: int, weights: Tensor | None, fitted: Tensor | None) -> "SortedValues":
-        """Sort the fitted values among (G, n), ready to be cut into k clusters."""
+    def of(
+        cls, values: Tensor, k: int, weights: Tensor | None, fitted: Tensor | None, *, zero: bool = False
+    ) -> "SortedValues":
+        """Sort the fitted values among (G, n), ready to be cut into k clusters; with `zero` beside a heavy zero."""
+        if zero:
+            values, weights, fitted = _with_zero(values, weights, fitted)
         width = values.shape[1]
         masses = None
         counts = np.full(len(values), width)
@@ -45,7 +51,7 @@ class SortedValues:
             masses = np.ones(ordered.shape) if masses is None else masses
             ordered[rows], masses[rows] = _merged(ordered[rows], masses[rows], starts[rows])
             counts[rows] = distinct[rows]
-        return cls(ordered, Levels.of(ordered.astype(np.float64), masses, counts))
+        return cls(ordered, Levels.of(ordered.astype(np.float64), masses, counts), zero)
 
     def look_up(self, values: Tensor, boundaries: Integers) -> Tensor:
         """Return the cluster (G, n), uint8, of every value, given the positions (k + 1, G) that bound the clusters."""
@@ -53,6 +59,21 @@ class SortedValues:
         starts = np.take_along_axis(self.ordered, np.minimum(inner, self.ordered.shape[1] - 1), axis=1)
         starts = np.where(inner < self.levels.counts[:, None], starts, np.float32(np.inf))
         return count_reached(values, torch.from_numpy(starts))
+
+    def means(self, boundaries: Integers) -> Tensor:
+        """Return the means (G, k), float32, of the clusters; empty ones repeat the one before."""
+        masses, moments = self.levels.masses, self.ordered.astype(np.float64)
+        moments = moments if masses is None else np.multiply(moments, masses, out=moments)
+        return torch.from_numpy(means_between(masses, moments, boundaries, zero=self.zero))
+
+
+def _with_zero(values: Tensor, weights: Tensor | None, fitted: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return values, weights and marks (G, n + 1) of every group and a zero that outweighs it."""
+    masses = torch.ones(values.shape, dtype=torch.float64) if weights is None else weights.to(torch.float64)
+    masses = masses if fitted is None else masses * fitted
+    heavy = torch.from_numpy(outweighing(masses.numpy()))[:, None]
+    marks = None if fitted is None else pad(fitted, (0, 1), value=True)
+    return pad(values, (0, 1)), torch.cat([masses, heavy], dim=1), marks
 
 
 def _merged(

@@ -15,11 +15,13 @@ _LARGER_SAMPLE = 1 << 16
 # Draws of seeds on the sample: few centroids fall into bad optima easily, many average out.
 _RESTARTS = 4
 _RESTARTED_CENTROIDS = 64
+# The fewest centroids need the most draws, and points enough for them are few.
+_FEW_CENTROIDS, _MORE_RESTARTS, _SMALL_SAMPLE = 16, 12, 1 << 12
 # Most iterations, and the share of the error by which each must lower it: for starts on a sample, for the
 # larger sample, where iterations are cheap, and for all points.
 _ROUGHLY = (20, 1e-3)
 _DEEPLY = (100, 1e-5)
-_FINELY = (30, 1e-4)
+_FINELY = (60, 1e-5)
 # How far a step goes past the means, as a share of the way to them: plain steps are much too short near the end.
 _STRETCH = 1.0
 # Costs are differences of sums of squares: what is smaller than this share of the squares is rounding.
@@ -32,7 +34,7 @@ def cluster_vectors(points: Tensor, k: int, *, generator: torch.Generator, weigh
     `points` is (G, n, d), read as float32, 1 <= k <= 256; `weights` (G, n) >= 0 are the importance of the vectors.
     Seeds are drawn from `generator` with probability proportional to the squared distance to the seeds so far; the
     best of a few runs on a sample starts Lloyd's iterations on a larger one and then on all points, with steps past
-    the means, which stop when the error falls by less than 1e-4 of itself. Groups of up to k distinct vectors are
+    the means, which stop when the error falls by less than 1e-5 of itself. Groups of up to k distinct vectors are
     reproduced exactly. The result is the same for any number of threads. Arthur and Vassilvitskii, k-means++ (2007);
     Lloyd (1982).
 
@@ -58,20 +60,22 @@ def cluster_vectors(points: Tensor, k: int, *, generator: torch.Generator, weigh
 
 def _starts(points: Tensor, mass: Tensor | None, k: int, generator: torch.Generator) -> Tensor:
     """Return start centroids (G, k, d): the best of a few seeded runs on a sample, improved on a larger sample."""
-    n = points.shape[1]
+    n, few = points.shape[1], k <= _FEW_CENTROIDS
+    restarts = 1
+    if k <= _RESTARTED_CENTROIDS:
+        restarts = _MORE_RESTARTS if few or n <= _SMALL_SAMPLE else _RESTARTS
     if n <= _SAMPLE:
-        return _seeds(points, mass, k, generator)
+        return _seeds(points, mass, k, generator, restarts)
     order = torch.randperm(n, generator=generator)
-    first, larger = order[:_SAMPLE], order[:_LARGER_SAMPLE]
-    centroids = _seeds(points[:, first], None if mass is None else mass[:, first], k, generator)
+    first, larger = order[: _SMALL_SAMPLE if few else _SAMPLE], order[:_LARGER_SAMPLE]
+    centroids = _seeds(points[:, first], None if mass is None else mass[:, first], k, generator, restarts)
     if n <= 2 * _LARGER_SAMPLE:
         return centroids
     return _lloyd(points[:, larger], None if mass is None else mass[:, larger], centroids, *_DEEPLY)
 
 
-def _seeds(points: Tensor, mass: Tensor | None, k: int, generator: torch.Generator) -> Tensor:
-    """Return the best centroids (G, k, d) of a few runs from drawn seeds."""
-    restarts = _RESTARTS if k <= _RESTARTED_CENTROIDS else 1
+def _seeds(points: Tensor, mass: Tensor | None, k: int, generator: torch.Generator, restarts: int) -> Tensor:
+    """Return the best centroids (G, k, d) of `restarts` runs from drawn seeds."""
     runs = [_lloyd(points, mass, _drawn(points, mass, k, generator), *_ROUGHLY) for _ in range(restarts)]
     if restarts == 1:
         return runs[0]

@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 from corepress_plugins.palettization.clustering import cluster_scalars, cluster_vectors
+from corepress_plugins.palettization.clustering.starts import normal_float, normal_float_fit
 from corepress_plugins.palettization.dkm.config import ModuleDKMPalettizerConfig
+from corepress_plugins.palettization.kept_values import fill_pruned
 
 
 def start_centroids(
@@ -23,10 +25,16 @@ def start_centroids(
 def _fitted(
     values: Tensor, k: int, config: ModuleDKMPalettizerConfig, keep: Tensor | None, generator: torch.Generator
 ) -> Tensor:
+    scalars = values[..., 0]
+    match config.kmeans_init:
+        case "nf":
+            return normal_float(fill_pruned(scalars, keep), k)[..., None]
+        case "nf_fit":
+            return normal_float_fit(fill_pruned(scalars, keep), k)[..., None]
+        case "auto" | "opt1d" if values.shape[2] == 1:
+            return cluster_scalars(scalars, k, keep=keep).centroids[..., None]
     weights = None if keep is None else keep.to(torch.float32)
-    if values.shape[2] > 1 or config.kmeans_init not in ("auto", "opt1d"):
-        return cluster_vectors(values, k, generator=generator, weights=weights).centroids
-    return cluster_scalars(values[..., 0], k, keep=keep).centroids[..., None]
+    return cluster_vectors(values, k, generator=generator, weights=weights).centroids
 
 
 def _zero_first(centroids: Tensor) -> Tensor:

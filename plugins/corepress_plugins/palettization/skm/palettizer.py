@@ -92,11 +92,20 @@ class SKMPalettizer(BoundCompressor):
                 depend on it.
             num_sensitivity_workers: accepted for compatibility; gradients are computed in this process.
             inplace: write the result into the model itself.
+
+        Raises:
+            PlanError: data or the loss are missing or of no use, or `sensitivity_path` does not fit the model.
+            WeightError: a sensitivity is NaN or infinite.
         """
         if sensitivity_path is None:
             self.pipeline = self._computing
             return super().compress(dataloader, loss_fn, inplace=inplace, workers=num_kmeans_workers)
         if not Path(sensitivity_path).exists():
+            if dataloader is None and loss_fn is None:
+                raise PlanError(
+                    f"sensitivity_path {str(sensitivity_path)!r}: there is no such file; "
+                    "pass dataloader and loss_fn, too, to compute the sensitivities and write them there"
+                )
             self._computing.plan(self.model)
             self.compute_sensitivity(dataloader, loss_fn, sensitivity_path)
         self.pipeline = Pipeline([Stage(self.algorithm, _reading(self.config, str(sensitivity_path)))])

@@ -18,7 +18,7 @@ def sensitivity_of(squared_gradients: Tensor, name: str) -> Tensor:
     Raises:
         WeightError: they are negative, NaN or infinite.
     """
-    found = squared_gradients.to(torch.float64)
+    found = squared_gradients if squared_gradients.dtype == torch.float64 else squared_gradients.to(torch.float32)
     least, most = torch.stack(torch.aminmax(found)).tolist()
     if not (math.isfinite(most) and least >= 0):
         wrong = int((~(found.isfinite() & (found >= 0))).sum())

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from corepress.algorithm import WeightAlgorithm, WeightFacts, WeightView
 from corepress.encoding import Dense, PaletteForm, Palettized
+from corepress_plugins.palettization.clustering.starts import equally_spaced
 from corepress_plugins.palettization.kept_values import fill_pruned
 from corepress_plugins.palettization.layout import layout_of
 from corepress_plugins.palettization.uniform.config import ModuleUniformPalettizerConfig
@@ -34,13 +35,6 @@ class UniformPalettization(WeightAlgorithm):
         table = equally_spaced(low, high, 2**config.n_bits)
         indices = nearest_step(values, low, high, 2**config.n_bits)
         return layout.palettized(indices, Dense(layout.lut(table[..., None])), config.n_bits)
-
-
-def equally_spaced(low: Tensor, high: Tensor, entries: int) -> Tensor:
-    """Return `low + i * (high - low) / (entries - 1)` as (groups, entries); both limits are met exactly."""
-    steps = torch.arange(entries, dtype=torch.float64)
-    # In double precision neither product is rounded, and no range is too wide.
-    return ((steps.flip(0) * low + steps * high) / (entries - 1)).float()
 
 
 def nearest_step(values: Tensor, low: Tensor, high: Tensor, entries: int) -> Tensor:

@@ -75,4 +75,4 @@ def test_edges_of_few_levels_are_all_the_levels() -> None:
 
 
 def test_the_coarse_grid_grows_with_the_clusters_up_to_a_bound() -> None:
-    assert [coarse_bins(k) for k in (1, 16, 64, 256)] == [128, 192, 768, 3072]
+    assert [coarse_bins(k) for k in (1, 16, 64, 256)] == [128, 256, 1024, 4096]

@@ -140,7 +140,7 @@ def test_batches_are_read_as_far_as_asked(model, data):
         (
             [torch.ones(1, 3, 8, 8)],
             lambda model, batch: loss_fn(model, batch).detach(),
-            "loss_fn must return a tensor of one value that depends on the model's weights, not",
+            "loss_fn must return a tensor of one value that depends on the weights to compress, not",
         ),
         ([torch.ones(1, 3, 8, 8)] * 4, loss_fn, "the calibration data ended after 4 of the 5 batches"),
         ([torch.full((1, 3, 8, 8), torch.nan)] * 5, loss_fn, "432 of 432 sensitivities are negative, NaN or infinite"),
@@ -174,6 +174,30 @@ def test_a_path_without_a_folder_is_refused_before_any_work(model, tmp_path):
     )
 
 
+def test_a_file_that_does_not_exist_is_written_only_from_data(model, data, tmp_path):
+    path = str(tmp_path / "s.safetensors")
+    palettizer = SKMPalettizer(model, CONFIG)
+    assert refusal(palettizer.compress, sensitivity_path=path) == (
+        f"sensitivity_path {path!r}: there is no such file; "
+        "pass dataloader and loss_fn, too, to compute the sensitivities and write them there"
+    )
+    assert refusal(palettizer.compress, data, sensitivity_path=path) == (
+        "sensitivities need calibration data and a loss; pass loss_fn=lambda model, batch: ..."
+    )
+    reading = SKMPalettizer(model, {"global_config": {"n_bits": 2, "sensitivity_path": path}})
+    assert refusal(reading.compress) == (
+        f"sensitivity_path {path!r}: there is no such file; compute it anew with SKMPalettizer.compute_sensitivity"
+    )
+    assert not any(tmp_path.iterdir())
+
+
+def test_bad_data_leave_no_file(model, tmp_path):
+    data = [torch.full((1, 3, 8, 8), torch.nan)]
+    with pytest.raises(WeightError):
+        SKMPalettizer(model, CONFIG).compress(data, loss_fn, tmp_path / "s.safetensors")
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_file_of_another_model_is_refused(model, tmp_path):
     path = str(tmp_path / "s.safetensors")
     before = Snapshot.of(model)
@@ -197,14 +221,15 @@ def test_a_file_of_another_model_is_refused(model, tmp_path):
     assert before.differences() == []
 
 
-def test_pruned_weights_keep_their_zeros(model, data):
+@pytest.mark.parametrize("options", [{}, {"lut_dtype": "int8"}, {"enable_per_channel_scale": True}], ids=str)
+def test_pruned_weights_keep_their_zeros_and_run_on_core_ml(model, data, options):
     pruned = MagnitudePruner(model, {"global_config": {"target_sparsity": 0.5}}).compress()
-    small = SKMPalettizer(pruned, {"global_config": {"n_bits": 2, "lut_dtype": "int8"}}).compress(data, loss_fn)
+    small = SKMPalettizer(pruned, {"global_config": {"n_bits": 2, **options}}).compress(data, loss_fn)
     for before, after in zip(torch_weights(pruned), torch_weights(small), strict=True):
         assert isinstance(after.encoding(), Sparse)
-        assert torch.equal(after.read() == 0, before.read() == 0) or not after.read()[before.read() == 0].any()
-    mlmodel = coreml.convert(small.eval(), torch.zeros(1, 3, 8, 8), minimum_deployment_target="iOS18")
-    coreml.verify(mlmodel, small)
+        assert not after.read()[before.read() == 0].any()
+    mlmodel = coreml.convert(small.eval(), data[0], minimum_deployment_target="iOS18")
+    coreml.verify(mlmodel, small, data[0])
 
 
 def test_stages_of_a_pipeline_share_the_data(model, data):
