@@ -52,7 +52,7 @@ def separated(centroids: Tensor, tolerance: float, *, zero: bool) -> Tensor:
 
     One of two that coincide moves half-way to its nearest neighbour elsewhere; so each of them can become useful again.
     """
-    distances = torch.cdist(centroids, centroids)
+    distances = torch.cdist(centroids, centroids, compute_mode="donot_use_mm_for_euclid_dist")
     equal = distances == 0
     # Whoever has an equal one before it moves.
     repeated = equal.tril(diagonal=-1).any(dim=2)

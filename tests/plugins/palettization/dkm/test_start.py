@@ -67,6 +67,14 @@ def test_a_share_of_equal_centroids_is_tolerated(tolerance, moved):
     assert torch.equal(separated(centroids, tolerance, zero=False), centroids) is not moved
 
 
+def test_equal_ones_are_found_among_many():
+    centroids = (1.6 + torch.rand(1, 256, 1, generator=torch.Generator().manual_seed(0)) / 100).unique()[None, :, None]
+    centroids[:, 100] = centroids[:, 7]
+    found = separated(centroids, 0.0, zero=False)
+    assert (found != centroids).flatten().nonzero().flatten().tolist() == [100]
+    assert (found[0, 100] != centroids[0]).all()
+
+
 def test_the_centroid_at_zero_is_not_moved():
     centroids = torch.tensor([[[0.0], [0.0], [4.0]]])
     assert separated(centroids, 0.0, zero=True).flatten().tolist() == [0.0, 2.0, 4.0]
