@@ -75,6 +75,7 @@ _ALIASES = {
     **dict.fromkeys(["float", "f32", "fp32"], "float32"),
     **dict.fromkeys(["half", "f16", "fp16"], "float16"),
     "bf16": "bfloat16",
+    "u8": "uint8",
     **dict.fromkeys(["fp8_e4m3fn", "float8_e4m3fn", "float8_e4m3"], "fp8_e4m3"),
     "float8_e5m2": "fp8_e5m2",
 }

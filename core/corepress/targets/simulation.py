@@ -84,11 +84,11 @@ def detach(weight: TorchWeight, mine: Sequence[Simulator]) -> None:
 
 
 def _tell_of_sparsity(chain: Iterable[nn.Module]) -> None:
-    """Tell every simulator whether one before it prunes."""
+    """Tell every simulator whether one before it prunes, or has pruned before it was finalized."""
     pruned = False
     for member in chain:
         if isinstance(member, Simulator):
-            member.after_sparsity = pruned
+            member.after_sparsity |= pruned
             pruned |= member.produces == "sparsity"
 
 

@@ -9,6 +9,7 @@ from corepress.errors import ConfigError
     ("spelling", "expected"),
     [
         ("int8", "int8"), ("qint8", "int8"), ("torch.int8", "int8"), ("INT8", "int8"), ("i8", "int8"),
+        ("u8", "uint8"),
         (torch.int8, "int8"), (torch.qint8, "int8"), (torch.quint8, "uint8"), ("quint4", "uint4"), ("uint1", "uint1"),
         ("float", "float32"), ("f32", "float32"), ("fp32", "float32"), (torch.float32, "float32"),
         ("half", "float16"), (torch.bfloat16, "bfloat16"), ("bf16", "bfloat16"),

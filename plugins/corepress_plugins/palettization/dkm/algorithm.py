@@ -12,6 +12,8 @@ from corepress_plugins.palettization.dkm.config import ModuleDKMPalettizerConfig
 from corepress_plugins.palettization.dkm.simulator import PaletteSimulator
 from corepress_plugins.palettization.layout import GroupLayout, layout_of
 
+_FEWEST_AXES_OF_CHANNELS = 2
+
 
 class DifferentiableKMeans(WeightAlgorithm, TrainingAlgorithm):
     """Let weights attend to 2 ** n_bits centroids while they are trained, and store each at its nearest in the end.
@@ -23,6 +25,8 @@ class DifferentiableKMeans(WeightAlgorithm, TrainingAlgorithm):
     def predict(self, weight: WeightFacts, config: ModuleDKMPalettizerConfig) -> PaletteForm:
         """Return the palette's form; what groups, vectors or a permutation of axes do not fit is unsupported."""
         layout = _layout_of(weight, config)
+        if config.enable_per_channel_scale and len(weight.shape) < _FEWEST_AXES_OF_CHANNELS:
+            raise Unsupported("a vector has one value in each channel; turn enable_per_channel_scale off")
         lut: Form = DenseForm()
         if not config.lut_dtype.is_float:
             lut = AffineForm(8, config.lut_dtype.signed, layout.groups, zero_points=not config.lut_dtype.signed)

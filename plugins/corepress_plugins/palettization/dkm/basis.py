@@ -10,14 +10,17 @@ from corepress_plugins.palettization.dkm.hard import unscaled
 from corepress_plugins.palettization.dkm.start import start_centroids
 from corepress_plugins.palettization.layout import GroupLayout
 
-_COMMON_MAGNITUDE = 0.05
+# The half that is nearest to 0.05: constants in their unit are halves, too, and attention rounds nothing away.
+_COMMON_SPREAD = 0.04998779296875
+_MOST_OFFSET = 32.0
 
 
 @attrs.frozen(eq=False)
 class Basis:
-    """Hold what is decided once: `scale` of channels, `unit` (G, 1, 1) of groups, `centroids` (G, k, d) in that unit.
+    """Hold what values are measured by, and the `centroids` (G, k, d) of groups in the `unit` (G, 1, 1) of each.
 
-    In its unit a group has the root mean square 0.05, at which temperature and thresholds are meant.
+    `scale` is that of channels, None without one. In its unit a group has the standard deviation 0.05, at which
+    temperature and thresholds are meant.
     """
 
     scale: Tensor | None
@@ -36,6 +39,7 @@ class Basis:
 
 def begin(
     weight: Tensor,
+    scale: Tensor | None,
     layout: GroupLayout,
     k: int,
     config: ModuleDKMPalettizerConfig,
@@ -43,11 +47,10 @@ def begin(
     *,
     zeros_are_pruned: bool,
 ) -> Basis:
-    """Return the basis for a float32 weight as it is; pruned zeros do not count."""
-    scale = channel_scale(weight, layout.axis, config) if config.enable_per_channel_scale else None
+    """Return the basis for a float32 weight as it is, under a scale of its channels; pruned zeros do not count."""
     groups = layout.split(unscaled(weight, scale))
-    keep = (groups != 0).any(dim=2) if zeros_are_pruned else None
-    unit = _unit(groups, keep)
+    keep = kept(groups) if zeros_are_pruned else None
+    unit = unit_of(groups, keep)
     return Basis(scale, unit, start_centroids(groups / unit, k, config, keep, generator))
 
 
@@ -64,10 +67,22 @@ def channel_scale(weight: Tensor, axis: int, config: ModuleDKMPalettizerConfig) 
     return round_significand(largest)
 
 
-def _unit(groups: Tensor, keep: Tensor | None) -> Tensor:
+def kept(groups: Tensor) -> Tensor:
+    """Return which vectors (G, P) of values (G, P, d) are not pruned."""
+    return (groups != 0).any(dim=2)
+
+
+def unit_of(groups: Tensor, keep: Tensor | None) -> Tensor:
+    """Return the unit (G, 1, 1) of values (G, P, d), of which those that `keep` (G, P) marks count; None keeps all."""
+    flat = groups.flatten(1)
     # Divided by the largest magnitude first: squares of tiny numbers would be lost.
-    largest = groups.abs().amax(dim=(1, 2), keepdim=True)
-    largest = largest.where(largest > 0, 1.0)
-    squares = (groups / largest).square().sum(dim=(1, 2), keepdim=True)
-    count = groups[0].numel() if keep is None else keep.sum(dim=1)[:, None, None] * groups.shape[2]
-    return largest * (squares / count).sqrt().where(squares > 0, 1.0) / _COMMON_MAGNITUDE
+    smallest, largest = flat.aminmax(dim=1, keepdim=True)
+    magnitude = torch.maximum(-smallest, largest)
+    magnitude = magnitude.where(magnitude > 0, 1.0)
+    shares = flat / magnitude
+    count = flat.shape[1] if keep is None else (keep.sum(dim=1, keepdim=True) * groups.shape[2]).clamp_min(1)
+    mean = shares.sum(dim=1, keepdim=True) / count
+    square = torch.linalg.vector_norm(shares, dim=1, keepdim=True).square() / count
+    # Far from zero, halves could not tell values apart in a smaller unit.
+    variance = torch.maximum(square - mean.square(), square / _MOST_OFFSET**2)
+    return (magnitude * variance.sqrt().where(square > 0, 1.0) / _COMMON_SPREAD)[..., None]

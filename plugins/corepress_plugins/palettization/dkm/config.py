@@ -19,8 +19,8 @@ _ACCEPTED = "Accepted for compatibility: "
 class ModuleDKMPalettizerConfig(ModuleVectorTableConfig):
     """Say how the weights of a module are palettized in training.
 
-    Lengths and temperatures hold for values whose root mean square is 0.05, as that of common layers; other weights are
-    measured in a unit of their own, so that the same options suit weights of any magnitude.
+    Lengths and temperatures hold for values whose standard deviation is 0.05, as that of common layers; other weights
+    are measured in a unit of their own, so that the same options suit weights of any magnitude.
     """
 
     n_bits: int | None = option(
@@ -90,8 +90,8 @@ class ModuleDKMPalettizerConfig(ModuleVectorTableConfig):
         default=1.0,
         ge=0,
         le=1,
-        doc="Share of the groups whose assignments are trained; the values of the others follow their nearest "
-        "centroids, and gradients pass straight through.",
+        doc="Share of the groups, at least one, whose assignments are trained; the values of the others follow their "
+        "nearest centroids, and gradients pass straight through.",
     )
     kmeans_n_init: int = option(default=10, ge=1, doc=_ACCEPTED + "k-means++ draws as many starts as pay.")
     kmeans_opt1d_threshold: int = option(default=1024, ge=0, doc=_ACCEPTED + "the optimum is cheap at every size.")
@@ -160,6 +160,8 @@ class ModuleDKMPalettizerConfig(ModuleVectorTableConfig):
             yield Problem(
                 "add_extra_centroid", f"indices of {self.n_bits} bits have no room for one more; use fewer bits"
             )
+        if self.gradient == "fixed_point" and self.palett_mode == "gsm":
+            yield Problem("gradient", "palett_mode 'gsm' draws anew in every iteration and has no fixed point")
         if self.vector_length > 1 and self.enable_per_channel_scale:
             yield Problem("cluster_dim", f"{self.cluster_dim} cannot be combined with enable_per_channel_scale")
         if self.vector_length > 1 and self.kmeans_init.startswith("nf"):

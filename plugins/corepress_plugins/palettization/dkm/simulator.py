@@ -10,9 +10,9 @@ from torch import Tensor
 from corepress.algorithm import Simulator, WeightFacts
 from corepress.encoding import Palettized
 from corepress_plugins.palettization.dkm.attention import Attention
-from corepress_plugins.palettization.dkm.basis import Basis, begin
+from corepress_plugins.palettization.dkm.basis import Basis, begin, channel_scale, kept, unit_of
 from corepress_plugins.palettization.dkm.config import ModuleDKMPalettizerConfig
-from corepress_plugins.palettization.dkm.hard import palette_of, rounded_entries
+from corepress_plugins.palettization.dkm.hard import palette_of, rounded_entries, unscaled
 from corepress_plugins.palettization.dkm.soft_kmeans import Fit, soft_kmeans
 from corepress_plugins.palettization.dkm.start import separated
 from corepress_plugins.palettization.layout import GroupLayout
@@ -53,24 +53,34 @@ class PaletteSimulator(Simulator):
         """Return the weight as if palettized, once the milestone is reached."""
         if not self.palettizes:
             return weight
-        if not self.training:
+        # Distances in half precision would tell no centroids apart.
+        with torch.autocast(weight.device.type, enabled=False):
+            if self.training:
+                return self._attending(weight)
             return _passed_through(weight, self._palettized(weight.detach()))
+
+    def _attending(self, weight: Tensor) -> Tensor:
         basis = self._basis(weight)
         values = basis.values(weight.float(), self.layout)
-        shown = [soft_kmeans(values[part], basis.centroids[part], fit) for part, fit in self._fits(basis)]
-        return basis.weight(torch.cat(shown), self.layout).to(weight.dtype)
+        soft = [soft_kmeans(values[part], basis.centroids[part], fit) for part, fit in self._fits(basis)]
+        shown = basis.weight(torch.cat(soft), self.layout).to(weight.dtype)
+        if basis.scale is None:
+            return shown
+        return torch.where(basis.scale > 0, shown, _passed_through(weight, shown))
 
     def refresh(self, weight: Tensor) -> None:
-        """Fit the centroids to the weight, from scratch when the milestone has just been reached."""
+        """Fit the centroids to the weight, from scratch where the milestone is just reached, or all are the same."""
         if not self.palettizes:
             return
-        basis = self._basis(weight)
-        if not self.begun:
+        if self.scale is not None:
+            self.scale.copy_(self._scale(weight, self.scale))
+        self._measure_anew(weight)
+        beginning = _coincide(self.centroids, self.config) | ~self.begun
+        if beginning.any():
+            fresh = self._fresh(weight)
+            self.centroids.copy_(self.centroids.where(~beginning[:, None, None], fresh.centroids))
             self.begun.fill_(True)
-            self.unit.copy_(basis.unit)
-            if self.scale is not None and basis.scale is not None:
-                self.scale.copy_(basis.scale)
-        fitted = self._fitted(weight, basis)
+        fitted = self._fitted(weight, self._basis(weight))
         self.centroids.copy_(separated(fitted, self.config.palett_cluster_tol, zero=self.config.has_zero))
 
     @torch.no_grad()
@@ -92,10 +102,26 @@ class PaletteSimulator(Simulator):
         return shown * (weight != 0) if self.after_sparsity else shown
 
     def _basis(self, weight: Tensor) -> Basis:
-        if self.begun:
-            return Basis(self.scale, self.unit, self.centroids)
+        return Basis(self.scale, self.unit, self.centroids) if self.begun else self._fresh(weight)
+
+    def _measure_anew(self, weight: Tensor) -> None:
+        """Follow the spread of the weight with the unit; the centroids stay where they are."""
+        groups = self.layout.split(unscaled(weight.float(), self.scale))
+        unit = unit_of(groups, kept(groups) if self.after_sparsity else None)
+        self.centroids.mul_(self.unit / unit)
+        self.unit.copy_(unit)
+
+    def _scale(self, weight: Tensor, scale: Tensor) -> Tensor:
+        """Return the scale of every channel, which is decided when the channel first has values."""
+        if self.begun and scale.all():
+            return scale
+        found = channel_scale(weight.detach().float(), self.layout.axis, self.config)
+        return scale.where(self.begun & (scale > 0), found)
+
+    def _fresh(self, weight: Tensor) -> Basis:
         return begin(
             weight.detach().float(),
+            None if self.scale is None else self._scale(weight, self.scale),
             self.layout,
             2 ** self.config.bits_for(self.facts.kind),
             self.config,
@@ -115,7 +141,9 @@ class PaletteSimulator(Simulator):
         config, groups = self.config, self.layout.groups
         values = self.facts.count // (groups * self.layout.cluster_dim)
         rows = max(_MOST_SCORES // (min(values, 1 << 16) * self.centroids.shape[1]), 1)
-        trained = torch.arange(groups) < round(config.percentage_palett_enable * groups)
+        # Values that see one centroid in k places would never part; gradients pass them until they differ.
+        trained = torch.arange(groups) < max(int(config.percentage_palett_enable * groups), 1)
+        trained &= ~_coincide(basis.centroids, config)
         for start in range(0, groups, rows):
             part = slice(start, start + rows)
             yield (
@@ -150,6 +178,14 @@ class PaletteSimulator(Simulator):
     def _generator(self, *stream: int) -> torch.Generator:
         """Return random numbers that depend on the weight's name and the stream alone."""
         return torch.Generator().manual_seed(zlib.crc32(repr((self.facts.name, stream)).encode()))
+
+
+def _coincide(centroids: Tensor, config: ModuleDKMPalettizerConfig) -> Tensor:
+    """Return for which groups the centroids (G, k, d), but for the one fixed at zero, are several in one place."""
+    free = centroids[:, int(config.has_zero) :]
+    if free.shape[1] == 1:
+        return torch.zeros(len(centroids), dtype=torch.bool)
+    return (free == free[:, :1]).all(dim=2).all(dim=1)
 
 
 def _passed_through(weight: Tensor, shown: Tensor) -> Tensor:

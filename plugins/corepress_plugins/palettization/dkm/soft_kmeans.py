@@ -76,26 +76,33 @@ class _SoftKMeans(torch.autograd.Function):
         path = fit.path(table, start)
         final = fit.rounded(path[-1])
         ctx.fit, ctx.table, ctx.path, ctx.final = fit, table, path, final
+        ctx.device_type = values.device.type
         return table.spread(fit.shown(table, final, len(path)), values.shape)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        fit, table = ctx.fit, ctx.table
-        gradient = gradient.contiguous()
-        arriving = table.gathered(gradient)
-        local, wanted = _through_attention(fit, table, ctx.final, len(ctx.path), arriving)
-        if fit.trained is not None:
-            trained = fit.trained[:, None, None]
-            passing = torch.ones_like(local) if table.positions is not None else arriving
-            local, wanted = torch.where(trained, local, passing), wanted * trained
-        shared = _through_centroids(fit, table, ctx.path, wanted)
-        # Each of the weights that a point stands for has its part in moving the centroids.
-        shared = shared / table.counts.clamp_min(1)[:, None]
-        if table.positions is None:
-            return table.spread(local + shared, gradient.shape), None, None
-        slope = table.spread(local, gradient.shape)
-        return slope.mul_(gradient).add_(table.spread(shared, gradient.shape)), None, None
+        with torch.autocast(ctx.device_type, enabled=False):
+            return _backward(ctx, gradient.contiguous()), None, None
+
+
+def _backward(ctx: Any, gradient: Tensor) -> Tensor:
+    fit: Fit = ctx.fit
+    table: Table = ctx.table
+    # What is pruned shows zero, whatever the centroids are.
+    arriving = table.gathered(gradient) * (table.counts > 0)[:, None]
+    local, wanted = _through_attention(fit, table, ctx.final, len(ctx.path), arriving)
+    if fit.trained is not None:
+        trained = fit.trained[:, None, None]
+        passing = torch.ones_like(local) if table.positions is not None else arriving
+        local, wanted = torch.where(trained, local, passing), wanted * trained
+    shared = _through_centroids(fit, table, ctx.path, wanted)
+    # Each of the weights that a point stands for has its part in moving the centroids.
+    shared = shared / table.counts.clamp_min(1)[:, None]
+    if table.positions is None:
+        return table.spread(local + shared, gradient.shape)
+    slope = table.spread(local, gradient.shape)
+    return slope.mul_(gradient).add_(table.spread(shared, gradient.shape))
 
 
 def _through_attention(

@@ -52,11 +52,14 @@ def separated(centroids: Tensor, tolerance: float, *, zero: bool) -> Tensor:
 
     One of two that coincide moves half-way to its nearest neighbour elsewhere; so each of them can become useful again.
     """
-    distances = torch.cdist(centroids, centroids)
+    distances = torch.cdist(centroids, centroids, compute_mode="donot_use_mm_for_euclid_dist")
     equal = distances == 0
     # Whoever has an equal one before it moves.
     repeated = equal.tril(diagonal=-1).any(dim=2)
     distances[equal] = torch.inf
+    if zero:
+        # The centroid at zero is no neighbour to move to: what is shared out are the others' values.
+        distances[:, :, 0] = torch.inf
     nearest = distances.argmin(dim=2)
     others = centroids.gather(1, nearest[..., None].expand_as(centroids))
     lonely = distances.amin(dim=2).isinf()
