@@ -58,7 +58,11 @@ class ModuleDKMPalettizerConfig(ModuleVectorTableConfig):
     palett_mode: Mode = option(
         default="dkm", doc="Attention of weights to centroids: softmax (dkm), Gumbel softmax (gsm), or one-hot (hard)."
     )
-    palett_tau: float = option(default=1e-4, gt=0, doc="Temperature of the softmax over negative squared distances.")
+    palett_tau: float = option(
+        default=1e-4,
+        gt=0,
+        doc="Temperature of the softmax over negative squared distances; above 8 centroids a share of it.",
+    )
     palett_epsilon: float = option(
         default=1e-4, ge=0, doc="Stop iterating when the squared error changes by no more than this share of itself."
     )

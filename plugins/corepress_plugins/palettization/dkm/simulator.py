@@ -18,6 +18,7 @@ from corepress_plugins.palettization.dkm.start import separated
 from corepress_plugins.palettization.layout import GroupLayout
 
 _MOST_SCORES = 1 << 23
+_SPACIOUS = 8
 
 
 class PaletteSimulator(Simulator):
@@ -168,12 +169,21 @@ class PaletteSimulator(Simulator):
 
         return Attention(
             mode=config.palett_mode,
-            temperature=config.palett_tau,
+            temperature=config.palett_tau * self._crowding,
             least=config.zero_threshold,
             zero=config.has_zero,
             bias=config.prune_threshold,
             noise=gumbel if config.palett_mode == "gsm" else None,
         )
+
+    @property
+    def _crowding(self) -> float:
+        """The share of a temperature that centroids so near each other bear without melting together.
+
+        Up to 8 bear the whole; the squared distance of more of them falls with their number.
+        """
+        share: float = (_SPACIOUS / self.centroids.shape[1]) ** (2 / self.layout.cluster_dim)
+        return min(1.0, share)
 
     def _generator(self, *stream: int) -> torch.Generator:
         """Return random numbers that depend on the weight's name and the stream alone."""

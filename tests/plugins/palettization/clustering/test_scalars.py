@@ -288,7 +288,7 @@ def test_the_global_random_state_is_not_touched() -> None:
 
 def test_exact_clusters_part_values_that_the_histogram_cannot_tell_apart() -> None:
     values = normal(1, 100_000)
-    codes = Histogram.of(values, (1 << 13) - 1, None, None).codes[0].long()
+    codes = Histogram.of(values, (1 << 12) - 1, None, None).codes[0].long()
     torn = {}
     for exact in (False, True):
         indices = cluster_scalars(values, 16, exact=exact).indices[0].long()
