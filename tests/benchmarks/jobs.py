@@ -10,6 +10,7 @@ from tests.benchmarks.judging import bytes_of_package, judge_accuracy, relative_
 from tests.networks.resnet import ResNet18
 from torch import nn
 
+SLOW = frozenset({"coremltools"})
 PER_TENSOR = {"n_bits": 4}
 THREE_QUARTERS = {"target_sparsity": 0.75}
 THREE_OF_FOUR = {"n_m_ratio": [3, 4]}
@@ -106,8 +107,8 @@ JOBS = {
     "kmeans": Job("ResNet-18: 4 bits per tensor", resnet18, palettize(PER_TENSOR), judge_weights),
     "kmeans_groups": Job("ResNet-18: 4 bits, groups of 16", resnet18, palettize(GROUPED), judge_weights),
     "kmeans_8bit": Job("ResNet-18: 8 bits per tensor", resnet18, palettize({"n_bits": 8}), judge_weights),
-    "kmeans_channels": Job("ResNet-18: 4 bits per channel", resnet18, palettize(CHANNELS), judge_weights),
-    "kmeans_vectors": Job("1024x1024: 4 bits, vectors of 4", linear, palettize(VECTORS), judge_vectors),
+    "kmeans_channels": Job("ResNet-18: 4 bits per channel", resnet18, palettize(CHANNELS), judge_weights, once=SLOW),
+    "kmeans_vectors": Job("1024x1024: 4 bits, vectors of 4", linear, palettize(VECTORS), judge_vectors, once=SLOW),
     "cifar_4bit": Job("ResNet-20: 4 bits per tensor", cifar.resnet20, palettize(PER_TENSOR), judge_accuracy, True),
     "cifar_groups": Job("ResNet-20: 4 bits, groups of 16", cifar.resnet20, palettize(GROUPED), judge_accuracy, True),
     "cifar_2bit": Job("ResNet-20: 2 bits per tensor", cifar.resnet20, palettize({"n_bits": 2}), judge_accuracy, True),

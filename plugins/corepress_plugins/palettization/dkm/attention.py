@@ -43,7 +43,7 @@ class Attention:
             best = scores.argmax(dim=1, keepdim=True)
             return torch.zeros_like(scores).scatter_(1, best, 1.0)
         if self.noise is not None:
-            scores = scores + self.noise(iteration, scores.shape)
+            scores = scores + self.noise(iteration, scores.shape).to(scores.device)
         return scores.softmax(dim=1).clamp(min=self.least)
 
     def shown(self, points: Tensor, centroids: Tensor, iteration: int) -> Tensor:

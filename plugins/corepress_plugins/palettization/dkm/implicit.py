@@ -16,7 +16,7 @@ def at_fixed_point(attention: Attention, points: Tensor, counts: Tensor, centroi
         return wanted
     groups, k, d = centroids.shape
     jacobian = _jacobian(attention, points, counts, centroids)
-    system = torch.eye(k * d) - jacobian.mT
+    system = torch.eye(k * d, device=jacobian.device) - jacobian.mT
     # Centroids that coincide make it singular; of all solutions the least one is as good as any.
     found: Tensor = torch.linalg.lstsq(system, wanted.reshape(groups, k * d, 1), driver="gelsd").solution
     return found.view(groups, k, d)
@@ -35,7 +35,7 @@ def _jacobian(attention: Attention, points: Tensor, counts: Tensor, centroids: T
     moving = (soft * (soft > attention.least) * counts[:, None])[:, :, None] * from_means
     pulls = (soft[:, :, None] * from_centroids).view(groups, k * d, -1)
     jacobian = -(moving.view(groups, k * d, -1) @ pulls.mT).view(groups, k, d, k, d)
-    each = torch.arange(k)
+    each = torch.arange(k, device=points.device)
     jacobian[:, each, :, each, :] += (moving @ from_centroids.mT).movedim(1, 0)
     jacobian *= (2 / attention.temperature) / mass[..., None, None]
     if attention.zero:

@@ -89,17 +89,17 @@ class PaletteSimulator(Simulator):
         """Return the palette of the weight as it is, also before the milestone."""
         basis = self._basis(weight)
         return palette_of(
-            weight.float(),
-            self._fitted(weight, basis) * basis.unit,
+            weight.float().cpu(),
+            (self._fitted(weight, basis) * basis.unit).cpu(),
             self.layout,
             self.n_bits,
             self.config,
-            basis.scale,
-            self.config.prune_threshold * basis.unit[:, 0].square(),
+            None if basis.scale is None else basis.scale.cpu(),
+            self.config.prune_threshold * basis.unit[:, 0].square().cpu(),
         )
 
     def _palettized(self, weight: Tensor) -> Tensor:
-        shown = self.encode(weight).decode().to(weight.dtype)
+        shown = self.encode(weight).decode().to(weight)
         return shown * (weight != 0) if self.after_sparsity else shown
 
     def _basis(self, weight: Tensor) -> Basis:
@@ -120,15 +120,18 @@ class PaletteSimulator(Simulator):
         return scale.where(self.begun & (scale > 0), found)
 
     def _fresh(self, weight: Tensor) -> Basis:
-        return begin(
-            weight.detach().float(),
-            None if self.scale is None else self._scale(weight, self.scale),
+        # The engine that finds the first centroids works on the processor.
+        scale = None if self.scale is None else self._scale(weight, self.scale)
+        basis = begin(
+            weight.detach().float().cpu(),
+            None if scale is None else scale.cpu(),
             self.layout,
             2 ** self.config.bits_for(self.facts.kind),
             self.config,
             self._generator(0),
             zeros_are_pruned=self.after_sparsity,
         )
+        return Basis(scale, basis.unit.to(weight.device), basis.centroids.to(weight.device))
 
     @torch.no_grad()
     def _fitted(self, weight: Tensor, basis: Basis) -> Tensor:
@@ -143,7 +146,9 @@ class PaletteSimulator(Simulator):
         values = self.facts.count // (groups * self.layout.cluster_dim)
         rows = max(_MOST_SCORES // (min(values, 1 << 16) * self.centroids.shape[1]), 1)
         # Values that see one centroid in k places would never part; gradients pass them until they differ.
-        trained = torch.arange(groups) < max(int(config.percentage_palett_enable * groups), 1)
+        trained = torch.arange(groups, device=basis.centroids.device) < max(
+            int(config.percentage_palett_enable * groups), 1
+        )
         trained &= ~_coincide(basis.centroids, config)
         for start in range(0, groups, rows):
             part = slice(start, start + rows)
@@ -194,7 +199,7 @@ def _coincide(centroids: Tensor, config: ModuleDKMPalettizerConfig) -> Tensor:
     """Return for which groups the centroids (G, k, d), but for the one fixed at zero, are several in one place."""
     free = centroids[:, int(config.has_zero) :]
     if free.shape[1] == 1:
-        return torch.zeros(len(centroids), dtype=torch.bool)
+        return torch.zeros(len(centroids), dtype=torch.bool, device=centroids.device)
     return (free == free[:, :1]).all(dim=2).all(dim=1)
 
 

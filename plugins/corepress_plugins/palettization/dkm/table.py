@@ -29,7 +29,7 @@ class Table:
         """Return the points of values (G, P, d) of the order of one; scalars are rounded to half precision."""
         if values.shape[2] == 1 and values.shape[1] >= _FEWEST_COUNTED:
             return cls._counted(values, zeros_are_pruned)
-        kept = (values != 0).any(dim=2) if zeros_are_pruned else torch.ones(values.shape[:2], dtype=torch.bool)
+        kept = (values != 0).any(dim=2) if zeros_are_pruned else torch.ones_like(values[..., 0], dtype=torch.bool)
         points = values if values.shape[2] > 1 else values.to(torch.float16).to(torch.float32)
         return cls(points.mT.contiguous(), kept.to(torch.float32), None)
 
@@ -37,7 +37,7 @@ class Table:
     def _counted(cls, values: Tensor, zeros_are_pruned: bool) -> "Table":
         groups = len(values)
         codes = values.to(torch.float16).view(torch.int16).to(torch.int32).bitwise_and_(_CODES - 1).view(groups, -1)
-        offsets = torch.arange(groups, dtype=torch.int32)[:, None]
+        offsets = torch.arange(groups, dtype=torch.int32, device=values.device)[:, None]
         if groups > 1:
             codes += offsets * _CODES
         counts = torch.bincount(codes.view(-1), minlength=groups * _CODES).view(groups, _CODES)
@@ -52,8 +52,8 @@ class Table:
         width = int(places[:, -1].max()) + 1
         group, code = occupied.nonzero(as_tuple=True)
         place = places[group, code]
-        points, compact = torch.zeros(groups, width), torch.zeros(groups, width)
-        points[group, place] = _HALVES[code]
+        points, compact = torch.zeros(2, groups, width, device=values.device)
+        points[group, place] = _HALVES.to(values.device)[code]
         compact[group, place] = counts[group, code].to(torch.float32)
         positions = (places + offsets * width).view(-1).index_select(0, codes.view(-1))
         return cls(points[:, None], compact, positions)
