@@ -110,10 +110,21 @@ class Run:
         """Apply a pure function to items on a few threads; results come in order, whatever the number of workers."""
         things = list(items)
         count = min(self.workers or os.cpu_count() or 1, max(len(things), 1))
-        with ThreadPoolExecutor(count) as pool:
+        with _shared_threads(count) as share, ThreadPoolExecutor(count, initializer=share) as pool:
             results = pool.map(function, things)
             # disable=None is quiet when the output is no terminal; a bar appears only after a second.
             yield from tqdm(results, doing, len(things), delay=1, disable=None if doing else True, leave=False)
+
+
+@contextmanager
+def _shared_threads(workers: int) -> Iterator[Callable[[], None]]:
+    """Give what limits a worker to its share of torch's threads: more threads than cores wait for each other."""
+    threads = torch.get_num_threads()
+    try:
+        yield lambda: torch.set_num_threads(max(threads // workers, 1))
+    finally:
+        # What a worker sets becomes the default of threads to come.
+        torch.set_num_threads(threads)
 
 
 @attrs.define(eq=False)

@@ -208,3 +208,13 @@ def test_other_parameters_of_a_module_can_be_compressed(model):
     assert (compressed[5].bias == 0).sum() == 5
     assert torch.equal(compressed[5].weight, model[5].weight)
     assert pipeline.report()["5.bias"].status == "compressed"
+
+
+def test_workers_leave_the_number_of_torch_threads_as_it_was(model):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        Pipeline([Stage("magnitude")]).compress(model, workers=2)
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
