@@ -43,11 +43,12 @@ def step(weight: TorchWeight, owner: str) -> None:
 
 
 def refresh(weight: TorchWeight, owner: str) -> None:
-    """Show the simulators of one owner the weight that they see."""
+    """Show the simulators of one owner the weight that they see, and try each of them."""
     with torch.no_grad():
         for member, seen in _walk(weight):
             if isinstance(member, Simulator) and member.owner == owner:
                 member.refresh(seen)
+                member(seen)
 
 
 def encoded(weight: TorchWeight, mine: Sequence[Simulator]) -> WeightEncoding:
