@@ -178,6 +178,8 @@ class Pipeline:
             raise PlanError("a Core ML program cannot be trained; prepare the torch model, or use compress()")
         blueprint = self._blueprint(self._target(model), True, None, False)
         _warn(blueprint.plan.warnings)
+        if not inplace:
+            training.require_alone(model)
         base = model if inplace else copy.deepcopy(model)
         begun = training.prepare(base, blueprint, self.seed)
         if self._training is not None:

@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,12 +12,12 @@ from torch import nn
 
 from corepress.algorithm import Simulator
 from corepress.algorithm.simulator import KeepZeros
-from corepress.encoding import Dense, Sparse, slot_for
+from corepress.encoding import CompositionError, Dense, DenseForm, Form, Sparse, compose_forms, slot_for
 from corepress.errors import PlanError, StateError
 from corepress.pipeline.blueprint import Blueprint
 from corepress.pipeline.planner import require_finite
 from corepress.pipeline.protocol import LossFunction
-from corepress.pipeline.report import Report
+from corepress.pipeline.report import Report, some_of
 from corepress.pipeline.run import Run, StageRun, view_of, watched
 from corepress.plugin import registry
 from corepress.targets import TorchTarget, TorchWeight, simulation, torch_weights
@@ -188,6 +188,16 @@ def prepare(model: nn.Module, blueprint: Blueprint, seed: int) -> Training:
     return training
 
 
+def require_alone(model: nn.Module) -> None:
+    """Refuse to train a copy of a model that another run trains: that run would go on with the old one."""
+    taken = [weight.name for weight in torch_weights(model) if simulation.simulators(weight)]
+    if taken:
+        raise StateError(
+            f"{some_of(dict.fromkeys(taken, 'another run trains it'))}; pass inplace=True, so that both train the same "
+            "model, or finalize the other run first"
+        )
+
+
 def _simulators_for(blueprint: Blueprint, target: TorchTarget, owner: str) -> list[tuple[TorchWeight, Simulator]]:
     ready: list[tuple[TorchWeight, Simulator]] = []
     kept: set[str] = set()
@@ -208,7 +218,24 @@ def _simulators_for(blueprint: Blueprint, target: TorchTarget, owner: str) -> li
             slot = slot_for(now, plan.stage.spec.produces)
             simulator = plan.stage.implementation.simulate(view_of(weight, slot), task.config)
             ready.append((weight, _owned(simulator, owner, plan.stage.spec.produces, plan.stage.index)))
+    _require_composable(ready)
     return ready
+
+
+def _require_composable(ready: Sequence[tuple[TorchWeight, Simulator]]) -> None:
+    """Refuse simulators whose encodings do not compose with those of other runs on the same weight."""
+    for weight in {weight.name: weight for weight, _ in ready}.values():
+        others = simulation.simulators(weight)
+        if not others:
+            continue
+        form: Form = DenseForm()
+        for member in simulation.in_order([*others, *(mine for own, mine in ready if own.name == weight.name)]):
+            try:
+                form = compose_forms(form, member.produces, member.encode(weight.read()).form)
+            except CompositionError as reason:
+                raise PlanError(
+                    f"{weight.name}: another run trains it already, with which this one does not compose: {reason}"
+                ) from reason
 
 
 def _owned(simulator: Simulator, owner: str, produces: str, stage: int | None = None) -> Simulator:

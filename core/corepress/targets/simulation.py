@@ -1,6 +1,7 @@
 """Attach simulators to the weights of a torch model, in canonical order, and take them off again."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +9,11 @@ from torch.nn.utils import parametrize
 
 from corepress.algorithm import Simulator
 from corepress.encoding import Dense, WeightEncoding, slot_for
+from corepress.errors import WeightError
 from corepress.targets import metadata
 from corepress.targets.torch_weights import Place, TorchWeight
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def attach(weight: TorchWeight, simulator: Simulator) -> None:
@@ -21,9 +25,14 @@ def attach(weight: TorchWeight, simulator: Simulator) -> None:
         metadata.clear(place.module, place.parameter)
         parametrize.register_parametrization(place.module, place.parameter, simulator, unsafe=True)
         chain = _chain(place)
-        for position, member in enumerate(sorted(chain, key=_rank)):
+        for position, member in enumerate(in_order(chain)):
             chain[position] = member
         _tell_of_sparsity(chain)
+
+
+def in_order(members: Iterable[M]) -> list[M]:
+    """Return parametrizations of one weight in the order in which they are applied."""
+    return sorted(members, key=_rank)
 
 
 def simulators(weight: TorchWeight, owner: str | None = None) -> list[Simulator]:
@@ -39,7 +48,7 @@ def step(weight: TorchWeight, owner: str) -> None:
         for member, seen in _walk(weight):
             if isinstance(member, Simulator) and member.owner == owner:
                 member.step()
-                member.refresh(seen)
+                _refresh(member, seen, weight.name)
 
 
 def refresh(weight: TorchWeight, owner: str) -> None:
@@ -47,8 +56,15 @@ def refresh(weight: TorchWeight, owner: str) -> None:
     with torch.no_grad():
         for member, seen in _walk(weight):
             if isinstance(member, Simulator) and member.owner == owner:
-                member.refresh(seen)
+                _refresh(member, seen, weight.name)
                 member(seen)
+
+
+def _refresh(simulator: Simulator, seen: Tensor, name: str) -> None:
+    try:
+        simulator.refresh(seen)
+    except WeightError as error:
+        raise WeightError(f"{name}: {error}") from error
 
 
 def encoded(weight: TorchWeight, mine: Sequence[Simulator]) -> WeightEncoding:

@@ -329,3 +329,27 @@ def test_observers_see_a_whole_training_run(model, toys, events):
 
 def test_a_weight_without_metadata_is_dense(model):
     assert isinstance(encodings(model)["5.weight"], Dense)
+
+
+def test_a_copy_of_a_model_in_training_is_not_prepared(model):
+    pipeline = Pipeline([Stage("magnitude", SCHEDULED)])
+    prepared = pipeline.prepare(model)
+    with pytest.raises(StateError) as caught:
+        Pipeline([Stage("dkm")]).prepare(prepared)
+    assert str(caught.value) == (
+        "0.weight, 3.weight, 5.weight: another run trains it; pass inplace=True, so that both train the same model, "
+        "or finalize the other run first"
+    )
+    assert Pipeline([Stage("dkm")]).prepare(prepared, inplace=True) is prepared
+
+
+def test_runs_that_do_not_compose_are_refused_when_the_second_is_prepared(model):
+    prepared = Pipeline([Stage("dkm", {"global_config": {"weight_threshold": 0, "n_bits": 2}})]).prepare(model)
+    before = sorted(prepared.state_dict())
+    with pytest.raises(PlanError) as caught:
+        Pipeline([Stage("dkm", {"global_config": {"weight_threshold": 0}})]).prepare(prepared, inplace=True)
+    assert str(caught.value) == (
+        "0.weight: another run trains it already, with which this one does not compose: it is palettized already; "
+        "palettize once, with the n_bits you want"
+    )
+    assert sorted(prepared.state_dict()) == before

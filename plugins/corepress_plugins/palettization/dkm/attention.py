@@ -68,3 +68,17 @@ class Attention:
             nearest = points.square().sum(dim=1) - scores.amax(dim=1) * self.temperature
             error = (nearest.clamp_min(0) * counts).sum(dim=1)
         return means, error
+
+    def census(self, points: Tensor, counts: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how many weights (G, k) each centroid is nearest to, and their squared error (G,) about their means.
+
+        About the means, and not about centroids that softness has pulled away from them.
+        """
+        nearest = self.scores(points, centroids).argmax(dim=1, keepdim=True)
+        counts, points = counts.double(), points.double()
+        members = counts.new_zeros(centroids.shape[:2]).scatter_add_(1, nearest[:, 0], counts)
+        sums = points.new_zeros(*centroids.mT.shape)
+        sums.scatter_add_(2, nearest.expand_as(points), points * counts[:, None])
+        energy = (points.square().sum(dim=1) * counts).sum(dim=1)
+        explained = (sums.square().sum(dim=1) / members.clamp_min(1)).sum(dim=1)
+        return members, (energy - explained).clamp_min(0)

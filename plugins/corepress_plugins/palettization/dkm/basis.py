@@ -5,22 +5,24 @@ import torch
 from torch import Tensor
 
 from corepress.encoding import round_significand
+from corepress_plugins.palettization.clustering import squared_distances
 from corepress_plugins.palettization.dkm.config import ModuleDKMPalettizerConfig
-from corepress_plugins.palettization.dkm.hard import unscaled
+from corepress_plugins.palettization.dkm.hard import ascending, nearest, unscaled
 from corepress_plugins.palettization.dkm.start import start_centroids
 from corepress_plugins.palettization.layout import GroupLayout
 
-# The half that is nearest to 0.05: constants in their unit are halves, too, and attention rounds nothing away.
-_COMMON_SPREAD = 0.04998779296875
-_MOST_OFFSET = 32.0
+# The squared error of the best four centroids for normally distributed values whose standard deviation is 0.05.
+_COMMON_ERROR = 0.1175 * 0.05**2
+_MOST_MAGNITUDE, _MOST_LARGEST = 64.0, 60_000.0
 
 
 @attrs.frozen(eq=False)
 class Basis:
     """Hold what values are measured by, and the `centroids` (G, k, d) of groups in the `unit` (G, 1, 1) of each.
 
-    `scale` is that of channels, None without one. In its unit a group has the standard deviation 0.05, at which
-    temperature and thresholds are meant.
+    `scale` is that of channels, None without one. In its unit the squared error of a group is that of common weights
+    with four centroids, at which temperature and thresholds are meant: centroids neither melt together nor stand apart,
+    whatever their number and the distribution of the values.
     """
 
     scale: Tensor | None
@@ -50,8 +52,12 @@ def begin(
     """Return the basis for a float32 weight as it is, under a scale of its channels; pruned zeros do not count."""
     groups = layout.split(unscaled(weight, scale))
     keep = kept(groups) if zeros_are_pruned else None
-    unit = unit_of(groups, keep)
-    return Basis(scale, unit, start_centroids(groups / unit, k, config, keep, generator))
+    # Divided by the largest magnitude first: squares of tiny numbers would be lost.
+    magnitude = _largest(groups)
+    shares = groups / magnitude
+    centroids = start_centroids(shares, k, config, keep, generator)
+    unit = unit_for(*_deviations(shares, centroids, keep), shares.abs().amax(dim=(1, 2)))
+    return Basis(scale, magnitude * unit, centroids / unit)
 
 
 def channel_scale(weight: Tensor, axis: int, config: ModuleDKMPalettizerConfig) -> Tensor:
@@ -72,17 +78,26 @@ def kept(groups: Tensor) -> Tensor:
     return (groups != 0).any(dim=2)
 
 
-def unit_of(groups: Tensor, keep: Tensor | None) -> Tensor:
-    """Return the unit (G, 1, 1) of values (G, P, d), of which those that `keep` (G, P) marks count; None keeps all."""
-    flat = groups.flatten(1)
-    # Divided by the largest magnitude first: squares of tiny numbers would be lost.
-    smallest, largest = flat.aminmax(dim=1, keepdim=True)
+def unit_for(error: Tensor, magnitude: Tensor, largest: Tensor) -> Tensor:
+    """Return the unit (G, 1, 1) of groups by their squared error per vector and mean and largest magnitudes (G,)."""
+    unit = (error / _COMMON_ERROR).sqrt()
+    # Half precision tells values far from zero apart, and holds outliers, in a unit that is not too small.
+    unit = unit.maximum(magnitude / _MOST_MAGNITUDE).maximum(largest / _MOST_LARGEST)
+    return unit.where(unit > 0, 1.0)[:, None, None]
+
+
+def _largest(groups: Tensor) -> Tensor:
+    smallest, largest = groups.flatten(1).aminmax(dim=1)
     magnitude = torch.maximum(-smallest, largest)
-    magnitude = magnitude.where(magnitude > 0, 1.0)
-    shares = flat / magnitude
-    count = flat.shape[1] if keep is None else (keep.sum(dim=1, keepdim=True) * groups.shape[2]).clamp_min(1)
-    mean = shares.sum(dim=1, keepdim=True) / count
-    square = torch.linalg.vector_norm(shares, dim=1, keepdim=True).square() / count
-    # Far from zero, halves could not tell values apart in a smaller unit.
-    variance = torch.maximum(square - mean.square(), square / _MOST_OFFSET**2)
-    return (magnitude * variance.sqrt().where(square > 0, 1.0) / _COMMON_SPREAD)[..., None]
+    return magnitude.where(magnitude > 0, 1.0)[:, None, None]
+
+
+def _deviations(groups: Tensor, centroids: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the mean squared distance (G,) of vectors to their nearest centroids, and the mean magnitude of values."""
+    centroids = ascending(centroids)
+    errors = squared_distances(groups, nearest(groups, centroids), centroids)
+    sizes = groups.abs().mean(dim=2)
+    if keep is None:
+        return errors.mean(dim=1), sizes.mean(dim=1)
+    count = keep.sum(dim=1).clamp_min(1)
+    return (errors * keep).sum(dim=1) / count, (sizes * keep).sum(dim=1) / count

@@ -19,8 +19,9 @@ _ACCEPTED = "Accepted for compatibility: "
 class ModuleDKMPalettizerConfig(ModuleVectorTableConfig):
     """Say how the weights of a module are palettized in training.
 
-    Lengths and temperatures hold for values whose standard deviation is 0.05, as that of common layers; other weights
-    are measured in a unit of their own, so that the same options suit weights of any magnitude.
+    Temperature and thresholds hold for common weights with four centroids, of a squared error of 2.9e-4 a value. Every
+    group is measured in a unit in which its own error is that, so that they suit any magnitude, any distribution of
+    the values and any number of centroids.
     """
 
     n_bits: int | None = option(
@@ -66,7 +67,9 @@ class ModuleDKMPalettizerConfig(ModuleVectorTableConfig):
     palett_epsilon: float = option(
         default=1e-4, ge=0, doc="Stop iterating when the squared error changes by no more than this share of itself."
     )
-    zero_threshold: float = option(default=1e-7, ge=0, lt=1, doc="Least attention that a weight pays to a centroid.")
+    zero_threshold: float = option(
+        default=1e-7, ge=0, lt=1, doc="Least attention that all weights of a group together pay to a centroid."
+    )
     kmeans_max_iter: int = option(default=3, ge=0, doc="Most iterations of k-means in a forward pass.")
     gradient: Gradient = option(
         default="recorded",

@@ -9,16 +9,16 @@ from torch import Tensor
 
 from corepress.algorithm import Simulator, WeightFacts
 from corepress.encoding import Palettized
+from corepress.errors import WeightError
 from corepress_plugins.palettization.dkm.attention import Attention
-from corepress_plugins.palettization.dkm.basis import Basis, begin, channel_scale, kept, unit_of
+from corepress_plugins.palettization.dkm.basis import Basis, begin, channel_scale, unit_for
 from corepress_plugins.palettization.dkm.config import ModuleDKMPalettizerConfig
-from corepress_plugins.palettization.dkm.hard import palette_of, rounded_entries, unscaled
+from corepress_plugins.palettization.dkm.hard import palette_of, rounded_entries
 from corepress_plugins.palettization.dkm.soft_kmeans import Fit, soft_kmeans
 from corepress_plugins.palettization.dkm.start import separated
 from corepress_plugins.palettization.layout import GroupLayout
 
 _MOST_SCORES = 1 << 23
-_SPACIOUS = 8
 
 
 class PaletteSimulator(Simulator):
@@ -64,25 +64,46 @@ class PaletteSimulator(Simulator):
         basis = self._basis(weight)
         values = basis.values(weight.float(), self.layout)
         soft = [soft_kmeans(values[part], basis.centroids[part], fit) for part, fit in self._fits(basis)]
-        shown = basis.weight(torch.cat(soft), self.layout).to(weight.dtype)
+        shown = _densified(basis.weight(torch.cat(soft), self.layout).to(weight.dtype))
         if basis.scale is None:
             return shown
         return torch.where(basis.scale > 0, shown, _passed_through(weight, shown))
 
     def refresh(self, weight: Tensor) -> None:
-        """Fit the centroids to the weight, from scratch where the milestone is just reached, or all are the same."""
+        """Fit the centroids to the weight; from scratch where palettization begins, and where one has no values left.
+
+        Raises WeightError for values that are not finite.
+        """
         if not self.palettizes:
             return
         if self.scale is not None:
             self.scale.copy_(self._scale(weight, self.scale))
-        self._measure_anew(weight)
-        beginning = _coincide(self.centroids, self.config) | ~self.begun
-        if beginning.any():
-            fresh = self._fresh(weight)
-            self.centroids.copy_(self.centroids.where(~beginning[:, None, None], fresh.centroids))
-            self.begun.fill_(True)
-        fitted = self._fitted(weight, self._basis(weight))
+        basis = self._basis(weight)
+        fitted, unit, dead = self._refitted(weight, basis)
+        if not unit.isfinite().all():
+            raise WeightError("its values are NaN or infinite")
+        if self.begun and dead.any():
+            fresh, dead = self._fresh(weight), dead[:, None, None]
+            fitted, unit = torch.where(dead, fresh.centroids, fitted), torch.where(dead, fresh.unit, unit)
+        self.begun.fill_(True)
+        self.unit.copy_(unit)
         self.centroids.copy_(separated(fitted, self.config.palett_cluster_tol, zero=self.config.has_zero))
+
+    def _refitted(self, weight: Tensor, basis: Basis) -> tuple[Tensor, Tensor, Tensor]:
+        """Return centroids, the unit that suits them, and which groups (G,) have centroids without values."""
+        values, k = basis.values(weight.float(), self.layout), basis.centroids.shape[1]
+        parts = []
+        for part, fit in self._fits(basis):
+            table = fit.table(values[part])
+            centroids = fit.path(table, basis.centroids[part])[-1]
+            members, error = fit.attention.census(table.points, table.counts, centroids)
+            count = table.counts.sum(dim=1).clamp_min(1)
+            magnitude = (table.points.abs().mean(dim=1) * table.counts).sum(dim=1) / count
+            unit = unit_for((error / count).float(), magnitude, table.points.abs().amax(dim=(1, 2)))
+            useless = (members[:, int(self.config.has_zero) :] == 0).any(dim=1)
+            parts.append((centroids / unit, basis.unit[part] * unit, useless & ((table.counts > 0).sum(dim=1) >= k)))
+        centroids, units, dead = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        return centroids, units, dead
 
     @torch.no_grad()
     def encode(self, weight: Tensor) -> Palettized:
@@ -103,14 +124,10 @@ class PaletteSimulator(Simulator):
         return shown * (weight != 0) if self.after_sparsity else shown
 
     def _basis(self, weight: Tensor) -> Basis:
-        return Basis(self.scale, self.unit, self.centroids) if self.begun else self._fresh(weight)
-
-    def _measure_anew(self, weight: Tensor) -> None:
-        """Follow the spread of the weight with the unit; the centroids stay where they are."""
-        groups = self.layout.split(unscaled(weight.float(), self.scale))
-        unit = unit_of(groups, kept(groups) if self.after_sparsity else None)
-        self.centroids.mul_(self.unit / unit)
-        self.unit.copy_(unit)
+        if not self.begun:
+            return self._fresh(weight)
+        # A model that was cast to half precision has cast its buffers, too.
+        return Basis(None if self.scale is None else self.scale.float(), self.unit.float(), self.centroids.float())
 
     def _scale(self, weight: Tensor, scale: Tensor) -> Tensor:
         """Return the scale of every channel, which is decided when the channel first has values."""
@@ -143,8 +160,7 @@ class PaletteSimulator(Simulator):
     def _fits(self, basis: Basis) -> Iterator[tuple[slice, Fit]]:
         """Yield how the groups are fitted, as many at a time as keep the memory bounded."""
         config, groups = self.config, self.layout.groups
-        values = self.facts.count // (groups * self.layout.cluster_dim)
-        rows = max(_MOST_SCORES // (min(values, 1 << 16) * self.centroids.shape[1]), 1)
+        rows = max(_MOST_SCORES // (min(self._values, 1 << 16) * self.centroids.shape[1]), 1)
         # Values that see one centroid in k places would never part; gradients pass them until they differ.
         trained = torch.arange(groups, device=basis.centroids.device) < max(
             int(config.percentage_palett_enable * groups), 1
@@ -174,21 +190,17 @@ class PaletteSimulator(Simulator):
 
         return Attention(
             mode=config.palett_mode,
-            temperature=config.palett_tau * self._crowding,
-            least=config.zero_threshold,
+            temperature=config.palett_tau,
+            least=config.zero_threshold / self._values,
             zero=config.has_zero,
             bias=config.prune_threshold,
             noise=gumbel if config.palett_mode == "gsm" else None,
         )
 
     @property
-    def _crowding(self) -> float:
-        """The share of a temperature that centroids so near each other bear without melting together.
-
-        Up to 8 bear the whole; the squared distance of more of them falls with their number.
-        """
-        share: float = (_SPACIOUS / self.centroids.shape[1]) ** (2 / self.layout.cluster_dim)
-        return min(1.0, share)
+    def _values(self) -> int:
+        """The number of values, or vectors, in a group."""
+        return self.facts.count // (self.layout.groups * self.layout.cluster_dim)
 
     def _generator(self, *stream: int) -> torch.Generator:
         """Return random numbers that depend on the weight's name and the stream alone."""
@@ -206,6 +218,17 @@ def _coincide(centroids: Tensor, config: ModuleDKMPalettizerConfig) -> Tensor:
 def _passed_through(weight: Tensor, shown: Tensor) -> Tensor:
     result: Tensor = _PassThrough.apply(weight, shown)  # type: ignore[no-untyped-call]
     return result
+
+
+def _densified(shown: Tensor) -> Tensor:
+    """Let a gradient arrive dense: that of a sparse embedding has no other way through the attention."""
+    if shown.requires_grad:
+        shown.register_hook(_dense)  # type: ignore[no-untyped-call]
+    return shown
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    return gradient.to_dense() if gradient.is_sparse else gradient
 
 
 class _PassThrough(torch.autograd.Function):

@@ -8,6 +8,7 @@ from torch import Tensor
 _FEWEST_COUNTED = 1 << 15
 _CODES = 1 << 16
 _MINUS_ZERO = 1 << 15
+_LARGEST = 65504.0
 _HALVES = torch.arange(_CODES, dtype=torch.int32).to(torch.int16).view(torch.float16).to(torch.float32)
 
 
@@ -30,13 +31,13 @@ class Table:
         if values.shape[2] == 1 and values.shape[1] >= _FEWEST_COUNTED:
             return cls._counted(values, zeros_are_pruned)
         kept = (values != 0).any(dim=2) if zeros_are_pruned else torch.ones_like(values[..., 0], dtype=torch.bool)
-        points = values if values.shape[2] > 1 else values.to(torch.float16).to(torch.float32)
+        points = values if values.shape[2] > 1 else _halves(values).to(torch.float32)
         return cls(points.mT.contiguous(), kept.to(torch.float32), None)
 
     @classmethod
     def _counted(cls, values: Tensor, zeros_are_pruned: bool) -> "Table":
         groups = len(values)
-        codes = values.to(torch.float16).view(torch.int16).to(torch.int32).bitwise_and_(_CODES - 1).view(groups, -1)
+        codes = _halves(values).view(torch.int16).to(torch.int32).bitwise_and_(_CODES - 1).view(groups, -1)
         offsets = torch.arange(groups, dtype=torch.int32, device=values.device)[:, None]
         if groups > 1:
             codes += offsets * _CODES
@@ -69,3 +70,8 @@ class Table:
             return values.mT
         sums = torch.bincount(self.positions, values.reshape(-1), minlength=self.counts.numel())
         return sums.to(values.dtype).view(self.points.shape)
+
+
+def _halves(values: Tensor) -> Tensor:
+    # What is too large for half precision is far from everything else anyway.
+    return values.clamp(-_LARGEST, _LARGEST).to(torch.float16)

@@ -1,5 +1,6 @@
 """Sensitive k-means under the name of the reference documentation."""
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -62,12 +63,13 @@ class SKMPalettizer(BoundCompressor):
         if per_sample is None:
             per_sample = any(config.per_sample for config in entries(self.config.global_config))
         spec = FisherDiagonal.spec(per_sample=per_sample)
-        target = TorchTarget(self.model)
-        target.require_idle(target.weights())
+        TorchTarget(self.model).require_idle(TorchTarget(self.model).weights())
+        # On a copy, since a forward pass may write to weights: embeddings with max_norm do.
+        target = TorchTarget(copy.deepcopy(self.model))
         weights = [weight for weight in target.weights() if weight.obstacle is None]
         fewest, most = self.config.calibration_batches
         requests = {weight.name: (spec,) for weight in weights}
-        found = collect(self.model, weights, requests, dataloader, loss_fn, fewest=fewest, most=most)
+        found = collect(target.model, weights, requests, dataloader, loss_fn, fewest=fewest, most=most)
         sensitivity = {name: sensitivity_of(statistics[spec.name], name) for name, statistics in found.items()}
         if sensitivity_path is not None:
             write_sensitivity(sensitivity, sensitivity_path)

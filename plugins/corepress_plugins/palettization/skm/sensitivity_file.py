@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from corepress.algorithm import WeightFacts
+from corepress.algorithm import Unsupported, WeightFacts
 from corepress.config.suggestions import did_you_mean
 from corepress.errors import PlanError
 from corepress.files import replacing
@@ -70,7 +70,7 @@ def _key_of(file: Any, path: str, weight: WeightFacts) -> str:
         raise PlanError(f"sensitivity_path {path!r}: {' and '.join(found)} may both be {weight.name}; {_ANEW}")
     if not found:
         near = did_you_mean(weight.name, keys)
-        raise PlanError(f"sensitivity_path {path!r} holds no sensitivity of {weight.name}{near}; {_ANEW}")
+        raise Unsupported(f"sensitivity_path {path!r} holds no sensitivity of it{near}")
     shape = tuple(file.get_slice(found[0]).get_shape())
     if shape != weight.shape:
         raise PlanError(

@@ -9,5 +9,4 @@ class TestDKM(AlgorithmContract):
         {"weight_threshold": 0, "n_bits": 3, "granularity": "per_grouped_channel", "group_size": 2, "lut_dtype": "i8"},
         {"weight_threshold": 0, "n_bits": 2, "cluster_dim": 2, "gradient": "fixed_point"},
         {"weight_threshold": 0, "enable_per_channel_scale": True, "enforce_zero": True, "milestone": 1},
-        {"weight_threshold": 0, "n_bits": 1, "add_extra_centroid": True, "prune_threshold": 1e-3},
     )

@@ -87,7 +87,7 @@ def test_in_eval_mode_the_palette_itself_is_shown():
 
 
 def test_a_high_temperature_mixes_and_a_low_one_decides():
-    assert simulator(palett_tau=1e-2)(drawn()).unique().numel() > 100
+    assert simulator(palett_tau=1e-3)(drawn()).unique().numel() > 100
     assert simulator(palett_tau=1e-9, zero_threshold=0.0)(drawn()).unique().numel() == 4
 
 
@@ -163,7 +163,7 @@ def test_the_unit_follows_a_weight_that_grows_or_shrinks(growth):
         weight = weight * growth
         stepped(made, weight)
     fresh = simulator(weight)
-    torch.testing.assert_close(made.unit, fresh.unit)
+    torch.testing.assert_close(made.unit, fresh.unit, rtol=0.05, atol=0)
     error, least = ((m.encode(weight).decode() - weight).norm() for m in (made, fresh))
     assert error < 1.1 * least
 

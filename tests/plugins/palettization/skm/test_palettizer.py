@@ -205,8 +205,11 @@ def test_a_file_of_another_model_is_refused(model, tmp_path):
     save_file({("stem.weights" if key == "stem.weight" else key): value for key, value in whole.items()}, path)
     compress = SKMPalettizer(model, CONFIG).compress
     anew = "compute it anew with SKMPalettizer.compute_sensitivity"
-    assert refusal(compress, sensitivity_path=path) == (
-        f"sensitivity_path {path!r} holds no sensitivity of stem.weight; did you mean 'stem.weights'?; {anew}"
+    with pytest.warns(PlanWarning) as warned:
+        small = compress(sensitivity_path=path)
+    assert torch.equal(small.stem.weight, model.stem.weight)
+    assert f"skm: sensitivity_path {path!r} holds no sensitivity of it; did you mean 'stem.weights'?" in str(
+        warned[0].message
     )
     save_file({**whole, "hidden.weight": torch.ones(2, 2)}, path)
     assert refusal(compress, sensitivity_path=path) == (
@@ -248,3 +251,10 @@ def test_every_entry_of_a_list_reads_the_file(model, data, tmp_path):
     small = SKMPalettizer(model, config).compress(sensitivity_path=path)
     assert {w.encoding().n_bits for w in torch_weights(small)} == {2, 4}
     assert all(w.encoding().n_bits == (4 if w.facts.count > 200 else 2) for w in torch_weights(small))
+
+
+def test_weights_that_a_forward_pass_writes_to_stay_as_they_were():
+    model = nn.Sequential(nn.Embedding(16, 8, max_norm=0.1), nn.Flatten(), nn.Linear(16, 4))
+    before = Snapshot.of(model)
+    SKMPalettizer(model).compute_sensitivity([torch.arange(16).view(8, 2)], loss_fn)
+    assert before.differences() == []
