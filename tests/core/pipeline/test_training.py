@@ -335,12 +335,12 @@ def test_a_copy_of_a_model_in_training_is_not_prepared(model):
     pipeline = Pipeline([Stage("magnitude", SCHEDULED)])
     prepared = pipeline.prepare(model)
     with pytest.raises(StateError) as caught:
-        Pipeline([Stage("dkm")]).prepare(prepared)
+        Pipeline([Stage("magnitude", SCHEDULED)]).prepare(prepared)
     assert str(caught.value) == (
         "0.weight, 3.weight, 5.weight: another run trains it; pass inplace=True, so that both train the same model, "
         "or finalize the other run first"
     )
-    assert Pipeline([Stage("dkm")]).prepare(prepared, inplace=True) is prepared
+    assert Pipeline([Stage("magnitude", SCHEDULED)]).prepare(prepared, inplace=True) is prepared
 
 
 def test_runs_that_do_not_compose_are_refused_when_the_second_is_prepared(model):

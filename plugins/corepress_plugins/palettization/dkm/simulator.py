@@ -76,12 +76,12 @@ class PaletteSimulator(Simulator):
         """
         if not self.palettizes:
             return
+        if not torch.isfinite(torch.stack(torch.aminmax(weight))).all():
+            raise WeightError("some of its values are NaN or infinite")
         if self.scale is not None:
             self.scale.copy_(self._scale(weight, self.scale))
         basis = self._basis(weight)
         fitted, unit, dead = self._refitted(weight, basis)
-        if not unit.isfinite().all():
-            raise WeightError("its values are NaN or infinite")
         if self.begun and dead.any():
             fresh, dead = self._fresh(weight), dead[:, None, None]
             fitted, unit = torch.where(dead, fresh.centroids, fitted), torch.where(dead, fresh.unit, unit)
@@ -222,13 +222,18 @@ def _passed_through(weight: Tensor, shown: Tensor) -> Tensor:
 
 def _densified(shown: Tensor) -> Tensor:
     """Let a gradient arrive dense: that of a sparse embedding has no other way through the attention."""
-    if shown.requires_grad:
-        shown.register_hook(_dense)  # type: ignore[no-untyped-call]
-    return shown
+    result: Tensor = _Densify.apply(shown)  # type: ignore[no-untyped-call]
+    return result
 
 
-def _dense(gradient: Tensor) -> Tensor:
-    return gradient.to_dense() if gradient.is_sparse else gradient
+class _Densify(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, shown: Tensor) -> Tensor:  # noqa: ARG004
+        return shown.view_as(shown)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
+        return gradient.to_dense() if gradient.is_sparse else gradient
 
 
 class _PassThrough(torch.autograd.Function):
