@@ -52,12 +52,11 @@ def step(weight: TorchWeight, owner: str) -> None:
 
 
 def refresh(weight: TorchWeight, owner: str) -> None:
-    """Show the simulators of one owner the weight that they see, and try each of them."""
+    """Show the simulators of one owner the weight that they see."""
     with torch.no_grad():
         for member, seen in _walk(weight):
             if isinstance(member, Simulator) and member.owner == owner:
                 _refresh(member, seen, weight.name)
-                member(seen)
 
 
 def _refresh(simulator: Simulator, seen: Tensor, name: str) -> None:

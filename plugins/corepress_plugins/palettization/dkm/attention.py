@@ -74,11 +74,11 @@ class Attention:
 
         About the means, and not about centroids that softness has pulled away from them.
         """
-        nearest = self.scores(points, centroids).argmax(dim=1, keepdim=True)
-        counts, points = counts.double(), points.double()
-        members = counts.new_zeros(centroids.shape[:2]).scatter_add_(1, nearest[:, 0], counts)
-        sums = points.new_zeros(*centroids.mT.shape)
-        sums.scatter_add_(2, nearest.expand_as(points), points * counts[:, None])
+        scores = self.scores(points, centroids)
+        nearest = (scores == scores.amax(dim=1, keepdim=True)).double()
+        points, counts = points.double(), counts.double()
+        sums = nearest @ torch.cat([counts[:, None], points * counts[:, None]], dim=1).mT
+        members = sums[:, :, 0]
+        explained = (sums[:, :, 1:].square().sum(dim=2) / members.clamp_min(1)).sum(dim=1)
         energy = (points.square().sum(dim=1) * counts).sum(dim=1)
-        explained = (sums.square().sum(dim=1) / members.clamp_min(1)).sum(dim=1)
         return members, (energy - explained).clamp_min(0)

@@ -5,10 +5,11 @@ import torch
 from torch import Tensor
 
 from corepress.encoding import round_significand
-from corepress_plugins.palettization.clustering import squared_distances
+from corepress_plugins.palettization.dkm.attention import Attention
 from corepress_plugins.palettization.dkm.config import ModuleDKMPalettizerConfig
-from corepress_plugins.palettization.dkm.hard import ascending, nearest, unscaled
+from corepress_plugins.palettization.dkm.hard import unscaled
 from corepress_plugins.palettization.dkm.start import start_centroids
+from corepress_plugins.palettization.dkm.table import Table
 from corepress_plugins.palettization.layout import GroupLayout
 
 # The squared error of the best four centroids for normally distributed values whose standard deviation is 0.05.
@@ -56,7 +57,8 @@ def begin(
     magnitude = _largest(groups)
     shares = groups / magnitude
     centroids = start_centroids(shares, k, config, keep, generator)
-    unit = unit_for(*_deviations(shares, centroids, keep), shares.abs().amax(dim=(1, 2)))
+    table = Table.of(shares, zeros_are_pruned=zeros_are_pruned)
+    unit = unit_of(table, Attention().census(table.points, table.counts, centroids)[1])
     return Basis(scale, magnitude * unit, centroids / unit)
 
 
@@ -78,11 +80,13 @@ def kept(groups: Tensor) -> Tensor:
     return (groups != 0).any(dim=2)
 
 
-def unit_for(error: Tensor, magnitude: Tensor, largest: Tensor) -> Tensor:
-    """Return the unit (G, 1, 1) of groups by their squared error per vector and mean and largest magnitudes (G,)."""
-    unit = (error / _COMMON_ERROR).sqrt()
+def unit_of(table: Table, error: Tensor) -> Tensor:
+    """Return the unit (G, 1, 1) of groups for the squared error (G,) of their points, in the unit of these."""
+    sizes, count = table.points.abs(), table.counts.sum(dim=1).clamp_min(1)
+    magnitude = (sizes.mean(dim=1) * table.counts).sum(dim=1) / count
     # Half precision tells values far from zero apart, and holds outliers, in a unit that is not too small.
-    unit = unit.maximum(magnitude / _MOST_MAGNITUDE).maximum(largest / _MOST_LARGEST)
+    unit = (error.float() / count / _COMMON_ERROR).sqrt().maximum(magnitude / _MOST_MAGNITUDE)
+    unit = unit.maximum(sizes.amax(dim=(1, 2)) / _MOST_LARGEST)
     return unit.where(unit > 0, 1.0)[:, None, None]
 
 
@@ -90,14 +94,3 @@ def _largest(groups: Tensor) -> Tensor:
     smallest, largest = groups.flatten(1).aminmax(dim=1)
     magnitude = torch.maximum(-smallest, largest)
     return magnitude.where(magnitude > 0, 1.0)[:, None, None]
-
-
-def _deviations(groups: Tensor, centroids: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the mean squared distance (G,) of vectors to their nearest centroids, and the mean magnitude of values."""
-    centroids = ascending(centroids)
-    errors = squared_distances(groups, nearest(groups, centroids), centroids)
-    sizes = groups.abs().mean(dim=2)
-    if keep is None:
-        return errors.mean(dim=1), sizes.mean(dim=1)
-    count = keep.sum(dim=1).clamp_min(1)
-    return (errors * keep).sum(dim=1) / count, (sizes * keep).sum(dim=1) / count

@@ -26,29 +26,21 @@ def palette_of(
     Under a per-channel `scale` the centroids are those of the scaled weight. `bias` (G, 1) lowers the squared distance
     to the centroid at zero, which is the first where there is one.
     """
-    centroids = ascending(centroids)
+    if layout.cluster_dim == 1:
+        centroids = centroids.sort(dim=1).values
     unused = 2**n_bits - centroids.shape[1]
     centroids = torch.cat([centroids, centroids[:, -1:].expand(-1, unused, -1)], dim=1)
     lut, scale = _stored(layout.lut(centroids), config, scale)
     entries = lut.decode().reshape(centroids.shape)
     inner = layout.split(unscaled(values, scale))
-    indices = nearest(inner, entries)
+    if layout.cluster_dim == 1:
+        indices = assign(inner[..., 0], entries[..., 0])
+    else:
+        indices = assign_vectors(inner, None, entries).indices
     if config.has_zero:
         zero = entries.square().sum(dim=2).argmin(dim=1, keepdim=True).to(torch.uint8)
         indices = torch.where(_at_zero(inner, indices, entries, bias), zero, indices)
     return layout.palettized(indices, lut, n_bits, scale)
-
-
-def ascending(centroids: Tensor) -> Tensor:
-    """Return centroids (G, k, d) in the order of their values, if they are scalars."""
-    return centroids.sort(dim=1).values if centroids.shape[2] == 1 else centroids
-
-
-def nearest(values: Tensor, centroids: Tensor) -> Tensor:
-    """Return the index, uint8 (G, P), of the nearest centroid (G, k, d) of values (G, P, d); scalars must ascend."""
-    if centroids.shape[2] == 1:
-        return assign(values[..., 0], centroids[..., 0])
-    return assign_vectors(values, None, centroids).indices
 
 
 def rounded_entries(centroids: Tensor, config: ModuleDKMPalettizerConfig, *, scaled: bool) -> Tensor:

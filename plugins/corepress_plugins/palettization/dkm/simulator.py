@@ -11,7 +11,7 @@ from corepress.algorithm import Simulator, WeightFacts
 from corepress.encoding import Palettized
 from corepress.errors import WeightError
 from corepress_plugins.palettization.dkm.attention import Attention
-from corepress_plugins.palettization.dkm.basis import Basis, begin, channel_scale, unit_for
+from corepress_plugins.palettization.dkm.basis import Basis, begin, channel_scale, unit_of
 from corepress_plugins.palettization.dkm.config import ModuleDKMPalettizerConfig
 from corepress_plugins.palettization.dkm.hard import palette_of, rounded_entries
 from corepress_plugins.palettization.dkm.soft_kmeans import Fit, soft_kmeans
@@ -97,10 +97,8 @@ class PaletteSimulator(Simulator):
             table = fit.table(values[part])
             centroids = fit.path(table, basis.centroids[part])[-1]
             members, error = fit.attention.census(table.points, table.counts, centroids)
-            count = table.counts.sum(dim=1).clamp_min(1)
-            magnitude = (table.points.abs().mean(dim=1) * table.counts).sum(dim=1) / count
-            unit = unit_for((error / count).float(), magnitude, table.points.abs().amax(dim=(1, 2)))
-            useless = (members[:, int(self.config.has_zero) :] == 0).any(dim=1)
+            unit = unit_of(table, error)
+            useless = (members[:, int(self.config.has_zero) :] == 0).any(dim=1) | _coincide(centroids, self.config)
             parts.append((centroids / unit, basis.unit[part] * unit, useless & ((table.counts > 0).sum(dim=1) >= k)))
         centroids, units, dead = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         return centroids, units, dead

@@ -94,12 +94,12 @@ def _backward(ctx: Any, gradient: Tensor) -> Tensor:
     local, wanted = _through_attention(fit, table, ctx.final, len(ctx.path), arriving)
     if fit.trained is not None:
         trained = fit.trained[:, None, None]
-        passing = torch.ones_like(local) if table.positions is not None else arriving
+        passing = torch.ones_like(local) if table.is_counted else arriving
         local, wanted = torch.where(trained, local, passing), wanted * trained
     shared = _through_centroids(fit, table, ctx.path, wanted)
     # Each of the weights that a point stands for has its part in moving the centroids.
     shared = shared / table.counts.clamp_min(1)[:, None]
-    if table.positions is None:
+    if not table.is_counted:
         return table.spread(local + shared, gradient.shape)
     slope = table.spread(local, gradient.shape)
     return slope.mul_(gradient).add_(table.spread(shared, gradient.shape))
@@ -115,7 +115,7 @@ def _through_attention(
     with torch.enable_grad():
         points, centroids = table.points.detach().requires_grad_(), centroids.detach().requires_grad_()
         shown = fit.attention.shown(points, centroids, iteration)
-        if table.positions is None:
+        if not table.is_counted:
             local, wanted = torch.autograd.grad(shown, (points, centroids), arriving, materialize_grads=True)
             return local, wanted
         (wanted,) = torch.autograd.grad(shown, centroids, arriving, retain_graph=True)

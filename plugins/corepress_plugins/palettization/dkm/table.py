@@ -1,5 +1,7 @@
 """The points that attention runs over: distinct 16-bit values, each once."""
 
+from functools import cached_property
+
 import attrs
 import torch
 from torch import Tensor
@@ -16,14 +18,28 @@ _HALVES = torch.arange(_CODES, dtype=torch.int32).to(torch.int16).view(torch.flo
 class Table:
     """Hold the points (G, d, U) of every group, and for how many weights each of them stands.
 
-    `counts` (G, U) is float32, zero for pruned values and for padding. `positions` (G * P,), int32, tells the row of
-    each of the P values of every group among all G * U points; None where every value is a point of its own. The many
+    `counts` (G, U) is float32, zero for pruned values and for padding. `codes` (G * P,), int32, are the 16-bit patterns
+    of the P values of every group, and `rows` tells the row of each pattern among all G * U points; both are None where
+    every value is a point of its own. The many
     weights of a layer have few distinct values of 16 bits. Cho et al., eDKM (2023).
     """
 
     points: Tensor
     counts: Tensor
-    positions: Tensor | None
+    codes: Tensor | None = None
+    rows: Tensor | None = None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether points stand for several values."""
+        return self.codes is not None
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """The row (G * P,), int32, of every value."""
+        assert self.codes is not None
+        assert self.rows is not None
+        return self.rows.index_select(0, self.codes)
 
     @classmethod
     def of(cls, values: Tensor, *, zeros_are_pruned: bool) -> "Table":
@@ -32,7 +48,7 @@ class Table:
             return cls._counted(values, zeros_are_pruned)
         kept = (values != 0).any(dim=2) if zeros_are_pruned else torch.ones_like(values[..., 0], dtype=torch.bool)
         points = values if values.shape[2] > 1 else _halves(values).to(torch.float32)
-        return cls(points.mT.contiguous(), kept.to(torch.float32), None)
+        return cls(points.mT.contiguous(), kept.to(torch.float32))
 
     @classmethod
     def _counted(cls, values: Tensor, zeros_are_pruned: bool) -> "Table":
@@ -56,17 +72,16 @@ class Table:
         points, compact = torch.zeros(2, groups, width, device=values.device)
         points[group, place] = _HALVES.to(values.device)[code]
         compact[group, place] = counts[group, code].to(torch.float32)
-        positions = (places + offsets * width).view(-1).index_select(0, codes.view(-1))
-        return cls(points[:, None], compact, positions)
+        return cls(points[:, None], compact, codes.view(-1), (places + offsets * width).view(-1))
 
     def spread(self, rows: Tensor, shape: torch.Size) -> Tensor:
         """Return for every value of shape (G, P, d) what `rows` (G, d, U) has for its point, zero if it is pruned."""
         rows = rows * (self.counts > 0)[:, None]
-        return rows.mT if self.positions is None else rows.view(-1).index_select(0, self.positions).view(shape)
+        return rows.view(-1).index_select(0, self.positions).view(shape) if self.is_counted else rows.mT
 
     def gathered(self, values: Tensor) -> Tensor:
         """Return the sums (G, d, U) of what `values` (G, P, d) has for each point."""
-        if self.positions is None:
+        if not self.is_counted:
             return values.mT
         sums = torch.bincount(self.positions, values.reshape(-1), minlength=self.counts.numel())
         return sums.to(values.dtype).view(self.points.shape)

@@ -22,7 +22,7 @@ def shown(table, values):
 def test_few_values_are_points_as_they_are():
     values = torch.tensor([[[1.0], [2.0], [1.0]]])
     table = Table.of(values, zeros_are_pruned=False)
-    assert table.positions is None
+    assert table.is_counted is False
     assert table.points.tolist() == [[[1.0, 2.0, 1.0]]]
     assert table.counts.tolist() == [[1.0, 1.0, 1.0]]
 
