@@ -87,7 +87,7 @@ def judge_weights(model: nn.Module, compressed: nn.Module, system: str) -> dict[
     }
 
 
-def judge_vectors(model: nn.Module, compressed: nn.Module, system: str) -> dict[str, float]:
+def judge_error(model: nn.Module, compressed: nn.Module, system: str) -> dict[str, float]:
     """Return the error of the weights."""
     return {"error": relative_error(model, compressed)}
 
@@ -108,7 +108,14 @@ JOBS = {
     "kmeans_groups": Job("ResNet-18: 4 bits, groups of 16", resnet18, palettize(GROUPED), judge_weights),
     "kmeans_8bit": Job("ResNet-18: 8 bits per tensor", resnet18, palettize({"n_bits": 8}), judge_weights),
     "kmeans_channels": Job("ResNet-18: 4 bits per channel", resnet18, palettize(CHANNELS), judge_weights, once=SLOW),
-    "kmeans_vectors": Job("1024x1024: 4 bits, vectors of 4", linear, palettize(VECTORS), judge_vectors, once=SLOW),
+    "kmeans_vectors": Job("1024x1024: 4 bits, vectors of 4", linear, palettize(VECTORS), judge_error, once=SLOW),
+    "kmeans_large": Job(
+        "100 M weights: 4 bits per tensor",
+        lambda: nn.Sequential(nn.Linear(10_000, 10_000, bias=False)),
+        {"corepress": palettize(PER_TENSOR)["corepress"]},
+        judge_error,
+        once=frozenset({"corepress"}),
+    ),
     "cifar_4bit": Job("ResNet-20: 4 bits per tensor", cifar.resnet20, palettize(PER_TENSOR), judge_accuracy, True),
     "cifar_groups": Job("ResNet-20: 4 bits, groups of 16", cifar.resnet20, palettize(GROUPED), judge_accuracy, True),
     "cifar_2bit": Job("ResNet-20: 2 bits per tensor", cifar.resnet20, palettize({"n_bits": 2}), judge_accuracy, True),
