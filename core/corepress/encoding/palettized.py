@@ -78,7 +78,9 @@ class Palettized(WeightEncoding):
 
     def decode(self) -> Tensor:
         """Return the float32 weight: entries looked up group by group, times the per-channel scale."""
-        looked_up = self.lut.decode().reshape(-1, self.cluster_dim).index_select(0, self._rows().reshape(-1))
+        entries = self.lut.decode().reshape(-1, self.cluster_dim)
+        # Of a flat table values are selected several times faster than rows of one.
+        looked_up = (entries[:, 0] if self.cluster_dim == 1 else entries).index_select(0, self._rows().reshape(-1))
         if self.cluster_dim > 1 and self.vector_axis is not None:
             looked_up = looked_up.reshape(*self.indices.shape, self.cluster_dim).movedim(-1, self.vector_axis + 1)
         weight = looked_up.reshape(self.shape)

@@ -70,7 +70,7 @@ class Halves:
         counted = mass.numpy().astype(np.float64)
         if zero:
             counted[:, 0] += outweighing(counted)
-        places, found, counts = compact(counted[:, _ASCENDING])
+        (found,), places, counts = compact(counted[:, _ASCENDING])
         occupied = _ASCENDING[places]
         return cls(patterns, scale, fitted, occupied, found, Levels.of(_VALUES[occupied], found, counts), zero)
 

@@ -1,5 +1,7 @@
 """Counts of values on a companded, scale-relative grid."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from attrs import frozen
@@ -14,7 +16,8 @@ _BLOCK = 1 << 18
 class Histogram:
     """Hold the grid code of every value, and the occupied codes as levels.
 
-    `codes` is int32, (G, n), a range of 2 * half + 2 codes for each group; the last is for values that are not fitted.
+    `codes` is int32, (G, n), a range of 2 * half + 2 codes for each group of a block; the last is for values that are not
+    fitted.
     `occupied` (G, N) is the code of each level within its range, `masses` and `moments` (G, N) are the sums of w and
     w·x over its values. `coarseness` (G,) is the squared error that the grid itself makes.
     """
@@ -40,30 +43,29 @@ class Histogram:
         groups, width = values.shape
         cells = 2 * half + 2
         scale = _scale(values)
-        first = torch.arange(groups, dtype=torch.int32)[:, None] * cells
         codes = torch.empty(groups, width, dtype=torch.int32)
-        sums = torch.zeros(2, groups * cells, dtype=torch.float64)
-        # Blocks bound the memory and stay in the cache.
-        for start in range(0, width, max(_BLOCK // groups, 1)):
-            part = np.s_[:, start : start + max(_BLOCK // groups, 1)]
-            found = _codes(values[part], scale, half)
+        sums = torch.zeros(2, groups, cells, dtype=torch.float64)
+        for rows, columns in _blocks(groups, width):
+            part = rows, columns
+            found = codes[part].copy_(_places(values[part], scale[rows], half))
             if fitted is not None:
                 found.masked_fill_(~fitted[part], cells - 1)
-            torch.add(found, first, out=codes[part])
-            bins, moments = codes[part].flatten(), values[part].flatten().to(torch.float64)
-            counted = None if weights is None else weights[part].flatten().to(torch.float64)
-            sums[0] += torch.bincount(bins, counted, minlength=groups * cells)
-            sums[1] += torch.bincount(bins, moments if counted is None else moments * counted, minlength=groups * cells)
-        mass, moment = sums.view(2, groups, cells)[..., :-1].numpy()
+            if len(found) > 1:
+                found += torch.arange(len(found), dtype=torch.int32)[:, None] * cells
+            counted = None if weights is None else weights[part].flatten()
+            moments = values[part].flatten() if counted is None else values[part].flatten() * counted
+            for total, what in zip(sums, (counted, moments), strict=True):
+                # The sums of a block fit into single precision.
+                total[rows] += torch.bincount(found.flatten(), what, minlength=len(found) * cells).view(-1, cells)
+        mass, moment = sums[..., :-1].numpy()
         if zero:
             mass[:, half] += outweighing(mass)
-        occupied, masses, counts = compact(mass)
+        (masses, moments), occupied, counts = compact(mass, moment)
         root = (occupied - half) / half
         levels = Levels.of(root * np.abs(root), masses, counts)
         step = 2 * np.abs(root) / half
         coarseness = (masses * step * step).sum(axis=1) / 12
-        first_moments = np.take_along_axis(moment, occupied, axis=1)
-        return cls(codes, half, occupied, masses, first_moments, levels, coarseness, zero)
+        return cls(codes, half, occupied, masses, moments, levels, coarseness, zero)
 
     def look_up(self, boundaries: Integers) -> Tensor:
         """Return the cluster (G, n), uint8, of every value, given the positions (k + 1, G) that bound the clusters."""
@@ -75,7 +77,12 @@ class Histogram:
         marks = np.bincount(starts.ravel(), minlength=groups * (cells + 1)).astype(np.uint8)
         table = np.cumsum(marks.reshape(groups, cells + 1)[:, :-1], axis=1, dtype=np.uint8)
         table[:, -1] = 0
-        return torch.from_numpy(table).flatten().index_select(0, self.codes.flatten()).view(self.codes.shape)
+        tables = torch.from_numpy(table)
+        indices = torch.empty(self.codes.shape, dtype=torch.uint8)
+        for part in _blocks(*self.codes.shape):
+            found = tables[part[0]].flatten().index_select(0, self.codes[part].flatten())
+            indices[part] = found.view(-1, indices[part].shape[1])
+        return indices
 
     def means(self, boundaries: Integers) -> Tensor:
         """Return the means (G, k), float32, of the clusters; empty ones repeat the one before."""
@@ -91,20 +98,33 @@ def _scale(values: Tensor) -> Tensor:
     return torch.where(largest > 0, largest, 1.0).reciprocal_().clamp_(max=2.0**126)
 
 
-def _codes(values: Tensor, scale: Tensor, half: int) -> Tensor:
-    roots = (values * scale).abs_().sqrt_().clamp_(max=1.0).copysign_(values)
-    return roots.mul_(half).add_(half + 0.5).to(torch.int32)
+def _places(values: Tensor, scale: Tensor, half: int) -> Tensor:
+    """Return where on the grid values lie; the code is the number before the decimal point."""
+    return (values * scale).abs_().sqrt_().copysign_(values).mul_(half).add_(half + 0.5)
 
 
-def compact(mass: Floats) -> tuple[Integers, Floats, Integers]:
-    """Return the occupied codes (G, N), their masses and how many each group has; padding repeats the last code."""
-    groups, codes = mass.shape
-    flat = np.flatnonzero(mass)
-    row = flat // codes
-    counts = np.bincount(row, minlength=groups)
-    place = np.arange(len(flat)) - (np.cumsum(counts) - counts)[row]
-    occupied = np.zeros((groups, max(int(counts.max()), 1)), np.int64)
-    masses = np.zeros(occupied.shape)
-    occupied[row, place] = flat - row * codes
-    masses[row, place] = mass.reshape(-1)[flat]
-    return np.maximum.accumulate(occupied, axis=1), masses, counts
+def _blocks(groups: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Cut (groups, width) into whole rows, or pieces of single rows, that stay in the cache."""
+    rows, columns = max(_BLOCK // max(width, 1), 1), min(width, _BLOCK)
+    for row in range(0, groups, rows):
+        for column in range(0, width, columns):
+            yield slice(row, min(row + rows, groups)), slice(column, min(column + columns, width))
+
+
+def compact(mass: Floats, *others: Floats) -> tuple[list[Floats], Integers, Integers]:
+    """Return the masses of the occupied codes, other sums (G, N) at them, the codes, and how many each group has.
+
+    Padding has no mass and repeats the last code.
+    """
+    # Groups with a histogram are few and wide: copying them one by one is several times faster than one scatter.
+    found = [np.flatnonzero(row) for row in mass]
+    counts = np.array([len(codes) for codes in found])
+    width = max(int(counts.max()), 1)
+    occupied = np.zeros((len(mass), width), np.int64)
+    sums = [np.zeros(occupied.shape) for _ in (mass, *others)]
+    for group, codes in enumerate(found):
+        occupied[group, : len(codes)] = codes
+        occupied[group, len(codes) :] = codes[-1] if len(codes) else 0
+        for to, terms in zip(sums, (mass, *others), strict=True):
+            terms[group].take(codes, out=to[group, : len(codes)], mode="clip")
+    return sums, occupied, counts
