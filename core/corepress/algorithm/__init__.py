@@ -1,7 +1,13 @@
 """The protocols that an algorithm implements, and what it is given to work with."""
 
 from corepress.algorithm.activation import ActivationQuantization, Observer
-from corepress.algorithm.protocols import ActivationAlgorithm, TrainingAlgorithm, Unsupported, WeightAlgorithm
+from corepress.algorithm.protocols import (
+    ActivationAlgorithm,
+    EncodeRequest,
+    TrainingAlgorithm,
+    Unsupported,
+    WeightAlgorithm,
+)
 from corepress.algorithm.randomness import generator_for
 from corepress.algorithm.simulator import Simulator
 from corepress.algorithm.statistic import Statistic, StatisticSpec
@@ -10,6 +16,7 @@ from corepress.algorithm.view import WeightFacts, WeightView
 __all__ = [
     "ActivationAlgorithm",
     "ActivationQuantization",
+    "EncodeRequest",
     "Observer",
     "Simulator",
     "Statistic",

@@ -1,8 +1,9 @@
 """What an algorithm must be able to do. Subclass a protocol to inherit its defaults, or just have the methods."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import attrs
 import torch
 
 from corepress.algorithm.activation import ActivationQuantization, Observer
@@ -17,6 +18,16 @@ class Unsupported(ValueError):  # noqa: N818  (it is an answer, not a failure)
 
     A weight that the configuration names then fails the plan; one reached by a wider rule is skipped with the reason.
     """
+
+
+@attrs.frozen(eq=False)
+class EncodeRequest:
+    """What `encode` is asked for: its arguments."""
+
+    weight: WeightView
+    config: Any
+    statistics: Mapping[str, Any]
+    rng: torch.Generator
 
 
 @runtime_checkable
@@ -48,6 +59,14 @@ class WeightAlgorithm(Protocol):
         weight's name; use no other source of randomness.
         """
         ...
+
+    def encode_together(self, asked: Sequence[EncodeRequest]) -> Sequence[WeightEncoding]:
+        """Return the encodings of several weights, each as if it were alone.
+
+        Write this method in place of `encode` where several small weights at once are faster than one after another:
+        the core then hands over as many as are modest in size together. When it raises, they are encoded one by one.
+        """
+        return [self.encode(a.weight, a.config, a.statistics, a.rng) for a in asked]
 
     def measures(self, encoding: WeightEncoding, facts: WeightFacts) -> Mapping[str, float]:  # noqa: ARG002
         """Return further columns for the report."""

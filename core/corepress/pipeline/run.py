@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from corepress.algorithm import Unsupported, WeightView, generator_for
 from corepress.calibration import collect
-from corepress.encoding import KIND_OF_PRODUCT, CompositionError, Palettized, Slot, WeightEncoding, slot_for
-from corepress.errors import CorepressError, PlanError, PluginError
+from corepress.encoding import WeightEncoding
+from corepress.errors import PlanError
 from corepress.pipeline.activations import quantized_row
-from corepress.pipeline.blueprint import Blueprint, StagePlan, Task
+from corepress.pipeline.blueprint import Blueprint, StagePlan
+from corepress.pipeline.encoder import Encoder
 from corepress.pipeline.measuring import measured, without_refused
 from corepress.pipeline.report import Report, Row, some_of
 from corepress.pipeline.stage import BoundStage
 from corepress.plugin import registry
-from corepress.targets import Target, TorchWeight, Weight, simulation
+from corepress.targets import Target, TorchWeight, simulation
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -106,14 +106,26 @@ class Run:
             warnings.append(f"{len(reasons)} of {len(last)} were left as they were: {some_of(reasons)}")
         return Report(rows, warnings=tuple(warnings), seconds=time.perf_counter() - self.started)
 
-    def map(self, function: Callable[[T], R], items: Iterable[T], doing: str | None = None) -> Iterator[R]:
-        """Apply a pure function to items on a few threads; results come in order, whatever the number of workers."""
+    def map(
+        self,
+        function: Callable[[T], R],
+        items: Iterable[T],
+        doing: str | None = None,
+        size: Callable[[T], int] = lambda _: 1,
+    ) -> Iterator[R]:
+        """Apply a pure function to items on a few threads; results come in order, whatever the number of workers.
+
+        A bar says what is being `doing` and how far it is, by the `size` of the items.
+        """
         things = list(items)
         count = min(self.workers or os.cpu_count() or 1, max(len(things), 1))
         with _shared_threads(count) as share, ThreadPoolExecutor(count, initializer=share) as pool:
-            results = pool.map(function, things)
+            total = sum(map(size, things))
             # disable=None is quiet when the output is no terminal; a bar appears only after a second.
-            yield from tqdm(results, doing, len(things), delay=1, disable=None if doing else True, leave=False)
+            with tqdm(desc=doing, total=total, delay=1, disable=None if doing else True, leave=False) as bar:
+                for thing, result in zip(things, pool.map(function, things), strict=True):
+                    bar.update(size(thing))
+                    yield result
 
 
 @contextmanager
@@ -153,27 +165,15 @@ class StageRun:
             return self._encode_trained(run, self.owner)
         if self.stage.on_activations:
             return self._quantize_activations(run)
-        statistics = self._statistics(run)
-        tasks = list(self.planned.tasks.items())
-
-        def work(item: tuple[str, Task]) -> tuple[WeightEncoding | str, float]:
-            name, task = item
-            begin = time.perf_counter()
-            weight = task.handle(run.target)
-            now = run.encodings.get(name) or weight.encoding()
-            try:
-                encoding = self._encode(run, weight, now, task, statistics.get(name, {}))
-            except (Unsupported, CompositionError) as reason:
-                return str(reason), time.perf_counter() - begin
-            weight.write(encoding)
-            return weight.written(encoding), time.perf_counter() - begin
-
-        for (name, _), (outcome, seconds) in zip(tasks, run.map(work, tasks, self.stage.label), strict=True):
-            if isinstance(outcome, str):
-                run.left_alone(self, name, outcome)
-            else:
-                run.took_effect(self, name, outcome, seconds)
-        return len(tasks)
+        encoder = Encoder(self.stage, run.target, run.seed, run.encodings, self._statistics(run))
+        batches = encoder.batches(self.planned.tasks)
+        for batch, results in zip(batches, run.map(encoder.encode, batches, self.stage.label, len), strict=True):
+            for name, (outcome, seconds) in zip(batch, results, strict=True):
+                if isinstance(outcome, str):
+                    run.left_alone(self, name, outcome)
+                else:
+                    run.took_effect(self, name, outcome, seconds)
+        return len(self.planned.tasks)
 
     def _quantize_activations(self, run: Run) -> int:
         assert run.data is not None
@@ -195,23 +195,6 @@ class StageRun:
             run.took_effect(self, name, encoding, time.perf_counter() - begin)
         return len(self.planned.tasks)
 
-    def _encode(
-        self, run: Run, weight: Weight, now: WeightEncoding, task: Task, statistics: dict[str, Any]
-    ) -> WeightEncoding:
-        slot = slot_for(now, self.stage.spec.produces)
-        rng = generator_for(run.seed, self.stage.stream, weight.name)
-        try:
-            result = self.stage.implementation.encode(view_of(weight, slot), task.config, statistics, rng)
-            _check_promise(self.stage, result)
-            encoding = slot.rebuild(result)
-        except CorepressError:
-            raise
-        except Exception as error:
-            error.add_note(f"while {self.stage.label} compressed {weight.name}")
-            raise
-        _check_finite(self.stage, weight, encoding)
-        return encoding
-
     def _statistics(self, run: Run) -> dict[str, dict[str, Any]]:
         wants = getattr(self.stage.implementation, "statistics", lambda _: ())
         requests = {name: specs for name, task in self.planned.tasks.items() if (specs := wants(task.config))}
@@ -223,16 +206,6 @@ class StageRun:
         model: nn.Module = run.target.model  # type: ignore[attr-defined]
         fewest, most = self.stage.config.calibration_batches
         return collect(model, handles, requests, run.data, run.loss_fn, fewest=fewest, most=most)  # type: ignore[arg-type]
-
-
-def view_of(weight: Weight, slot: Slot) -> WeightView:
-    """Return what an algorithm sees of a weight's slot."""
-    return WeightView(
-        **{field.name: getattr(weight.facts, field.name) for field in attrs.fields(type(weight.facts))}
-        | {"shape": tuple(slot.values.shape), "slot": "weight" if slot.whole else "part"},
-        values=slot.values,
-        mask=slot.mask,
-    )
 
 
 @contextmanager
@@ -251,23 +224,3 @@ def watched(run: Run, start: bool = True) -> Iterator[Callable[[Report], Report]
     except BaseException as error:
         plugins.notify("on_run_error", run=run, error=error)
         raise
-
-
-def _check_promise(stage: BoundStage, result: object) -> None:
-    if not isinstance(result, WeightEncoding):
-        raise PluginError(f"{stage.algorithm}: encode must return a WeightEncoding, not {type(result).__name__}")
-    promised = KIND_OF_PRODUCT[stage.spec.produces]
-    if result.kind in KIND_OF_PRODUCT.values() and result.kind != promised:
-        raise PluginError(
-            f"{stage.algorithm}: it declares {stage.spec.produces!r} and returned a {result.kind} encoding"
-        )
-
-
-def _check_finite(stage: BoundStage, weight: Weight, encoding: WeightEncoding) -> None:
-    # Every value of a palette without a scale is in its tables.
-    in_tables = isinstance(encoding, Palettized) and encoding.scale is None
-    values = encoding.lut.decode() if in_tables else encoding.decode()  # type: ignore[attr-defined]
-    if values.numel() and not torch.isfinite(torch.stack(torch.aminmax(values))).all():
-        raise PluginError(
-            f"{stage.algorithm}: it has made NaN or infinite values of {weight.name}; nothing was written"
-        )

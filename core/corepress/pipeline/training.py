@@ -15,10 +15,11 @@ from corepress.algorithm.simulator import KeepZeros
 from corepress.encoding import CompositionError, Dense, DenseForm, Form, Sparse, compose_forms, slot_for
 from corepress.errors import PlanError, StateError
 from corepress.pipeline.blueprint import Blueprint
+from corepress.pipeline.encoder import view_of
 from corepress.pipeline.planner import require_finite
 from corepress.pipeline.protocol import LossFunction
 from corepress.pipeline.report import Report, some_of
-from corepress.pipeline.run import Run, StageRun, view_of, watched
+from corepress.pipeline.run import Run, StageRun, watched
 from corepress.plugin import registry
 from corepress.targets import TorchTarget, TorchWeight, simulation, torch_weights
 from corepress.targets.transaction import all_or_nothing

@@ -11,7 +11,7 @@ from corepress.algorithm import WeightView, generator_for
 from corepress.calibration import collect
 from corepress.encoding import Dense, Slot, Sparse, WeightEncoding, slot_for
 from corepress.pipeline import Pipeline, Stage
-from corepress.pipeline.run import view_of
+from corepress.pipeline.encoder import view_of
 from corepress.plugin import AlgorithmSpec, registry
 from corepress.targets import TorchTarget, TorchWeight
 

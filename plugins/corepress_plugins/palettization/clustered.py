@@ -1,7 +1,10 @@
 """Palettes whose tables are fitted by k-means: what plain and sensitive k-means share."""
 
+from collections.abc import Sequence
+
 import attrs
 import torch
+from attrs import frozen
 from torch import Tensor
 
 from corepress.algorithm import Unsupported, WeightFacts, WeightView
@@ -16,7 +19,13 @@ from corepress.encoding import (
     WeightEncoding,
     round_significand,
 )
-from corepress_plugins.palettization.clustering import Clustering, assign, cluster_scalars, cluster_vectors
+from corepress_plugins.palettization.clustering import (
+    Clustering,
+    Scalars,
+    assign,
+    cluster_together,
+    cluster_vectors,
+)
 from corepress_plugins.palettization.layout import GroupLayout, layout_of
 from corepress_plugins.palettization.lut import integer_lut, integer_lut_under_scale
 from corepress_plugins.palettization.table_config import ModuleClusteredTableConfig
@@ -34,40 +43,78 @@ def clustered_form(weight: WeightFacts, config: ModuleClusteredTableConfig) -> P
     return attrs.evolve(layout.form(config.n_bits), lut=lut, scales=scales)
 
 
-def clustered(
-    weight: WeightView,
-    config: ModuleClusteredTableConfig,
-    rng: torch.Generator,
-    *,
-    sensitivity: Tensor | None = None,
-    exact: bool = False,
-) -> Palettized:
-    """Cluster the kept values, group by group in one batch.
+@frozen(eq=False)
+class ToCluster:
+    """A weight to cluster, its configuration and random stream.
 
     `sensitivity` (the weight's shape, >= 0) is what the squared error of each value counts; that of a vector is the sum
     over its values. Under a per-channel scale it counts in the units of the weight, not of the scaled values.
     """
-    layout = layout_of(weight, config)
-    scale = channel_scale(weight) if config.enable_per_channel_scale else None
-    values = layout.split(_unscaled(weight, scale))
-    keep = layout.kept(weight)
-    importance = _importance(layout, scale, sensitivity)
-    k = 2**config.n_bits
-    if layout.cluster_dim > 1:
-        found = cluster_vectors(values, k, generator=rng, weights=importance)
-    else:
-        found = _with_axis(cluster_scalars(values[..., 0], k, weights=importance, keep=keep, exact=exact))
-    centroids = found.centroids if scale is None else round_significand(found.centroids)
-    lut: WeightEncoding = Dense(layout.lut(centroids))
-    indices = found.indices
-    if config.lut_dtype is not None:
-        lut, scale = _integer_lut(lut.decode(), scale, signed=config.lut_dtype.signed)
-        if layout.cluster_dim == 1:
-            # Rounding moves the entries, and with them the borders between them.
-            values = layout.split(_unscaled(weight, scale))
-            indices = assign(values[..., 0], lut.decode().reshape(layout.groups, -1))
-            indices = indices if keep is None else indices * keep
-    return layout.palettized(indices, lut, config.n_bits, scale)
+
+    weight: WeightView
+    config: ModuleClusteredTableConfig
+    rng: torch.Generator
+    sensitivity: Tensor | None = None
+    exact: bool = False
+
+
+def clustered(asked: Sequence[ToCluster]) -> list[Palettized]:
+    """Cluster the kept values of weights, all groups side by side."""
+    tables = [_Table.of(one) for one in asked]
+    scalars = iter(cluster_together([table.scalars() for table in tables if table.layout.cluster_dim == 1]))
+    return [
+        table.palettized(_with_axis(next(scalars)) if table.layout.cluster_dim == 1 else table.vectors())
+        for table in tables
+    ]
+
+
+@frozen(eq=False)
+class _Table:
+    """A weight on its way to its tables: the values (G, n, d) that are clustered, and what their errors count."""
+
+    asked: ToCluster
+    layout: GroupLayout
+    scale: Tensor | None
+    values: Tensor
+    keep: Tensor | None
+    importance: Tensor | None
+
+    @classmethod
+    def of(cls, asked: ToCluster) -> "_Table":
+        weight, config = asked.weight, asked.config
+        layout = layout_of(weight, config)
+        scale = channel_scale(weight) if config.enable_per_channel_scale else None
+        values = layout.split(_unscaled(weight, scale))
+        importance = _importance(layout, scale, asked.sensitivity)
+        return cls(asked, layout, scale, values, layout.kept(weight), importance)
+
+    @property
+    def k(self) -> int:
+        """The number of entries in a table."""
+        return int(2**self.asked.config.n_bits)
+
+    def scalars(self) -> Scalars:
+        """Return what is asked of the clustering of single values."""
+        return Scalars(self.values[..., 0], self.k, weights=self.importance, keep=self.keep, exact=self.asked.exact)
+
+    def vectors(self) -> Clustering:
+        """Cluster the vectors."""
+        return cluster_vectors(self.values, self.k, generator=self.asked.rng, weights=self.importance)
+
+    def palettized(self, found: Clustering) -> Palettized:
+        """Return the palette of the centroids found."""
+        layout, config, scale = self.layout, self.asked.config, self.scale
+        centroids = found.centroids if scale is None else round_significand(found.centroids)
+        lut: WeightEncoding = Dense(layout.lut(centroids))
+        indices = found.indices
+        if config.lut_dtype is not None:
+            lut, scale = _integer_lut(lut.decode(), scale, signed=config.lut_dtype.signed)
+            if layout.cluster_dim == 1:
+                # Rounding moves the entries, and with them the borders between them.
+                values = layout.split(_unscaled(self.asked.weight, scale))
+                indices = assign(values[..., 0], lut.decode().reshape(layout.groups, -1))
+                indices = indices if self.keep is None else indices * self.keep
+        return layout.palettized(indices, lut, config.n_bits, scale)
 
 
 def channel_scale(weight: WeightView) -> Tensor:

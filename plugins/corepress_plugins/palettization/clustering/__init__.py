@@ -3,7 +3,16 @@
 from corepress_plugins.palettization.clustering.assignment import assign
 from corepress_plugins.palettization.clustering.nearest import assign_vectors, squared_distances
 from corepress_plugins.palettization.clustering.result import Clustering
-from corepress_plugins.palettization.clustering.scalars import cluster_scalars
+from corepress_plugins.palettization.clustering.scalars import Scalars, cluster_scalars, cluster_together
 from corepress_plugins.palettization.clustering.vectors import cluster_vectors
 
-__all__ = ["Clustering", "assign", "assign_vectors", "cluster_scalars", "cluster_vectors", "squared_distances"]
+__all__ = [
+    "Clustering",
+    "Scalars",
+    "assign",
+    "assign_vectors",
+    "cluster_scalars",
+    "cluster_together",
+    "cluster_vectors",
+    "squared_distances",
+]

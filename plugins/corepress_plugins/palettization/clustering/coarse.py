@@ -1,12 +1,15 @@
 """The optimal clusters on a coarse grid: dynamic programming over bins of equal expected error."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from corepress_plugins.palettization.clustering.levels import Integers, Levels, cluster_cost
+from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, cluster_cost
+
+EdgeSums = Sequence[Floats]
 
 _TINY = 1e-30
 _CAPPING_ROUNDS = 8
@@ -54,16 +57,17 @@ def _fill_bins(share: NDArray[np.float32], bins: int) -> None:
             break
 
 
-def best_edges(levels: Levels, edges: Integers, k: int, longest: int, band: int, *, exact: bool) -> Integers:
+def best_edges(sums: EdgeSums, k: int, longest: int, band: int, *, exact: bool) -> Integers:
     """Return which edges (k + 1, G) bound the k optimal clusters, none of them longer than `longest` bins.
 
-    Each boundary is looked for among the edges up to `band` bins from where equally long clusters have it. Sums that
-    will be refined are compared in single precision, `exact` ones in double.
+    `sums` are the running sums of mass, first and second moment at the edges, each (bins + 1, G). Each boundary is
+    looked for among the edges up to `band` bins from where equally long clusters have it. Sums that will be refined are
+    compared in single precision, `exact` ones in double.
     """
-    bins = len(edges) - 1
+    bins = len(sums[0]) - 1
     dtype = np.float64 if exact else np.float32
-    cost = _costs_by_length(levels, edges, longest, dtype)
-    history = np.full((k, longest + bins + 1, edges.shape[1]), np.inf, dtype)
+    cost = _costs_by_length(sums, longest, dtype)
+    history = np.full((k, longest + bins + 1, cost.shape[2]), np.inf, dtype)
     history[0, longest] = 0
     price = np.empty_like(cost)
     reachable = _ending_at(history, longest)
@@ -77,13 +81,13 @@ def best_edges(levels: Levels, edges: Integers, k: int, longest: int, band: int,
     return _trace(history, cost, longest)
 
 
-def _costs_by_length(levels: Levels, edges: Integers, longest: int, dtype: type[Any]) -> NDArray[Any]:
+def _costs_by_length(sums: EdgeSums, longest: int, dtype: type[Any]) -> NDArray[Any]:
     """Return (longest, bins, G): the cost of the last `longest`, ..., 2, 1 bins before each edge.
 
     Clusters grow by one bin at a time, and their errors by the pooled variance of the two (Chan, Golub and LeVeque,
     1979): all terms are positive, and no digits cancel.
     """
-    mass64, first, second = (np.diff(sums, axis=0) for sums in levels.at(edges))
+    mass64, first, second = (np.diff(after, axis=0) for after in sums)
     mean64 = first / np.maximum(mass64, _TINY)
     mass, inner = mass64.astype(dtype), cluster_cost(mass64, first, second).astype(dtype)
     gap = np.diff(mean64, axis=0).astype(dtype)

@@ -16,10 +16,9 @@ _BLOCK = 1 << 18
 class Histogram:
     """Hold the grid code of every value, and the occupied codes as levels.
 
-    `codes` is int32, (G, n), a range of 2 * half + 2 codes for each group of a block; the last is for values that are not
-    fitted.
-    `occupied` (G, N) is the code of each level within its range, `masses` and `moments` (G, N) are the sums of w and
-    w·x over its values. `coarseness` (G,) is the squared error that the grid itself makes.
+    `codes` is int32, (G, n), a range of 2 * half + 2 codes for each group of a block; the last is for values that
+    are not fitted. `occupied` (G, N) is the code of each level within its range, `masses` and `moments` (G, N) are the
+    sums of w and w·x over its values. `coarseness` (G,) is the squared error that the grid itself makes.
     """
 
     codes: Tensor
@@ -60,12 +59,12 @@ class Histogram:
         mass, moment = sums[..., :-1].numpy()
         if zero:
             mass[:, half] += outweighing(mass)
-        (masses, moments), occupied, counts = compact(mass, moment)
+        (masses, first_moments), occupied, counts = compact(mass, moment)
         root = (occupied - half) / half
         levels = Levels.of(root * np.abs(root), masses, counts)
         step = 2 * np.abs(root) / half
         coarseness = (masses * step * step).sum(axis=1) / 12
-        return cls(codes, half, occupied, masses, moments, levels, coarseness, zero)
+        return cls(codes, half, occupied, masses, first_moments, levels, coarseness, zero)
 
     def look_up(self, boundaries: Integers) -> Tensor:
         """Return the cluster (G, n), uint8, of every value, given the positions (k + 1, G) that bound the clusters."""

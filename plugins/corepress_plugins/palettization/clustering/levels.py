@@ -1,5 +1,6 @@
 """Sorted levels of every group, with the running sums that price any cluster in constant time."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -67,10 +68,48 @@ class Levels:
         mass, first, second = self.mass[groups], self.first[groups], self.second[groups]
         return Levels(self.values[groups], masses, self.counts[groups], mass, first, second, self.unit[groups])
 
-    def at(self, positions: Integers, groups: Integers | None = None) -> tuple[Floats, Floats, Floats]:
-        """Return the three running sums at positions (..., G), whose last axis goes over `groups` (default: all)."""
-        flat = positions + (np.arange(len(self.counts)) if groups is None else groups) * self.mass.shape[1]
+    @property
+    def sums(self) -> "Sums":
+        """The running sums alone."""
+        return Sums.of([self])
+
+    def at(self, positions: Integers) -> tuple[Floats, Floats, Floats]:
+        """Return the three running sums at positions (..., G)."""
+        return self.sums.at(positions, np.arange(len(self.counts)))
+
+
+@frozen(eq=False)
+class Sums:
+    """Hold the running sums of groups that may have different numbers of levels.
+
+    Those of a group begin at its place in `starts` (G,); `counts` (G,) says how many levels it has.
+    """
+
+    starts: Integers
+    counts: Integers
+    mass: Floats
+    first: Floats
+    second: Floats
+
+    @classmethod
+    def of(cls, parts: Sequence[Levels]) -> "Sums":
+        """Put the groups of several parts one after another."""
+        sizes = np.array([part.mass.size for part in parts])
+        begins = np.cumsum(sizes) - sizes
+        starts = [
+            begin + np.arange(len(part.counts)) * part.mass.shape[1] for begin, part in zip(begins, parts, strict=True)
+        ]
+        mass, first, second = (_flat([getattr(part, name) for part in parts]) for name in ("mass", "first", "second"))
+        return cls(np.concatenate(starts), np.concatenate([part.counts for part in parts]), mass, first, second)
+
+    def at(self, positions: Integers, groups: Integers) -> tuple[Floats, Floats, Floats]:
+        """Return the three running sums at positions (..., C), whose last axis goes over `groups` (C,)."""
+        flat = positions + self.starts[groups]
         return self.mass.take(flat), self.first.take(flat), self.second.take(flat)
+
+
+def _flat(rows: Sequence[Floats]) -> Floats:
+    return rows[0].reshape(-1) if len(rows) == 1 else np.concatenate([row.reshape(-1) for row in rows])
 
 
 def cluster_cost(mass: NDArray[Real], first: NDArray[Real], second: NDArray[Real]) -> NDArray[Real]:

@@ -1,23 +1,30 @@
 """Optimal k-means of scalars, for many groups at once."""
 
+from collections.abc import Iterator, Sequence
+
 import torch
+from attrs import frozen
 from torch import Tensor
 
 from corepress.errors import WeightError
 from corepress_plugins.palettization.clustering.assignment import assign
 from corepress_plugins.palettization.clustering.halves import Halves, as_halves
 from corepress_plugins.palettization.clustering.histogram import Histogram
-from corepress_plugins.palettization.clustering.partition import partition, partition_cost
+from corepress_plugins.palettization.clustering.levels import Integers
+from corepress_plugins.palettization.clustering.partition import partition, partition_cost, partition_together
 from corepress_plugins.palettization.clustering.result import Clustering
 from corepress_plugins.palettization.clustering.sorting import SortedValues
 
 # Values that are clustered at a time: what is sorted should stay in the cache.
 _SORTED_AT_A_TIME, _COUNTED_AT_A_TIME = 1 << 18, 1 << 19
+_LEVELS_AT_A_TIME = 1 << 18
 _MANY_CLUSTERS = 32
 _MOST_SORTED, _MOST_SORTED_FOR_MANY = 1 << 13, 1 << 16
 _FEWEST_HALVES = 1 << 16
 _TOLERANCE = 1e-4
 _SMOOTH = 4
+
+Counted = SortedValues | Halves | Histogram
 
 
 def cluster_scalars(
@@ -42,83 +49,142 @@ def cluster_scalars(
 
     Raises WeightError for values that are not finite and ValueError for an impossible k.
     """
-    if not 1 <= k <= 256:
-        raise ValueError(f"k = {k} clusters are not possible: choose 1 to 256")
-    values = values.detach().to(torch.float32).contiguous()
-    groups, width = values.shape
-    if values.numel() and not torch.isfinite(torch.stack(torch.aminmax(values))).all():
-        raise WeightError("the values to cluster contain NaN or infinity: repair the weight first")
-    centroids = torch.zeros(groups, k)
-    indices = torch.zeros(groups, width, dtype=torch.uint8)
-    half = None if exact else _grid(width, k)
-    rows = _SORTED_AT_A_TIME // max(width, 1) if half is None else _COUNTED_AT_A_TIME // max(width, 2 * half)
-    rows = max(rows, 1)
-    for start in range(0, groups if width else 0, rows):
-        part = slice(start, start + rows)
-        given = _rows(weights, part), _rows(keep, part)
-        centroids[part], indices[part] = _cluster(values[part], k, half, *given, zero=zero)
-    return Clustering(centroids, indices)
+    return cluster_together([Scalars(values, k, weights=weights, keep=keep, exact=exact, zero=zero)])[0]
+
+
+@frozen(eq=False)
+class Scalars:
+    """What `cluster_scalars` is asked for."""
+
+    values: Tensor
+    k: int
+    weights: Tensor | None = None
+    keep: Tensor | None = None
+    exact: bool = False
+    zero: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if not 1 <= self.k <= 256:
+            raise ValueError(f"k = {self.k} clusters are not possible: choose 1 to 256")
+        values = self.values.detach().to(torch.float32).contiguous()
+        if values.numel() and not torch.isfinite(torch.stack(torch.aminmax(values))).all():
+            raise WeightError("the values to cluster contain NaN or infinity: repair the weight first")
+        object.__setattr__(self, "values", values)
+
+    def parts(self) -> Iterator[slice]:
+        """Cut the groups into parts that stay in the cache."""
+        groups, width = self.values.shape
+        half = self.half
+        rows = _SORTED_AT_A_TIME // max(width, 1) if half is None else _COUNTED_AT_A_TIME // max(width, 2 * half)
+        rows = max(rows, 1)
+        for start in range(0, groups if width else 0, rows):
+            yield slice(start, start + rows)
+
+    @property
+    def half(self) -> int | None:
+        """Half the number of codes to count the values on, None where sorting them is cheaper."""
+        width = self.values.shape[1]
+        if self.exact or width <= (_MOST_SORTED if self.k <= _MANY_CLUSTERS else _MOST_SORTED_FOR_MANY):
+            return None
+        return (1 << 16) - 1 if self.k > _MANY_CLUSTERS else (1 << 12) - 1
+
+
+def cluster_together(asked: Sequence[Scalars]) -> list[Clustering]:
+    """Return what `cluster_scalars` returns for each; for many at once the search is faster."""
+    done = [Clustering(torch.zeros(len(a.values), a.k), torch.zeros(a.values.shape, dtype=torch.uint8)) for a in asked]
+    waiting: list[_Part] = []
+    for scalars, into in zip(asked, done, strict=True):
+        for rows in scalars.parts():
+            if waiting and waiting[0].k != scalars.k:
+                _finish(waiting)
+            waiting.append(_Part.of(scalars, rows, into))
+            if sum(part.size for part in waiting) >= _LEVELS_AT_A_TIME:
+                _finish(waiting)
+    _finish(waiting)
+    return done
+
+
+@frozen(eq=False)
+class _Part:
+    """Hold some groups whose levels wait to be partitioned."""
+
+    values: Tensor
+    k: int
+    weights: Tensor | None
+    keep: Tensor | None
+    fitted: Tensor | None
+    zero: bool
+    counted: Counted
+    centroids: Tensor
+    indices: Tensor
+
+    @classmethod
+    def of(cls, scalars: Scalars, rows: slice, into: Clustering) -> "_Part":
+        values, weights, keep = scalars.values[rows], _rows(scalars.weights, rows), _rows(scalars.keep, rows)
+        fitted = keep
+        if weights is not None:
+            weights = weights if keep is None else weights * keep
+            counts = weights > 0
+            # Sensitivities are positive: the passes over values that count nothing are then spared.
+            if keep is not None or not counts.all():
+                weights = torch.where(counts.any(dim=1, keepdim=True), weights, 1.0)
+                fitted = weights > 0 if keep is None else (weights > 0) & keep
+        counted = _counted(values, scalars.k, scalars.half, weights, fitted, zero=scalars.zero)
+        into_rows = into.centroids[rows], into.indices[rows]
+        return cls(values, scalars.k, weights, keep, fitted, scalars.zero, counted, *into_rows)
+
+    @property
+    def size(self) -> int:
+        """The number of levels."""
+        return self.counted.levels.mass.size
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the levels stand for many values each."""
+        sorted_ = isinstance(self.counted, SortedValues)
+        return not sorted_ and self.values.shape[1] >= _SMOOTH * self.counted.levels.values.shape[1]
+
+    def finish(self, boundaries: Integers) -> None:
+        """Write the centroids and indices of the clusters between boundaries (k + 1, G)."""
+        self.centroids.copy_(self.counted.means(boundaries))
+        self.indices.copy_(self.counted.look_up(boundaries))
+        if isinstance(self.counted, Histogram):
+            rough = self.counted.coarseness > _TOLERANCE * partition_cost(self.counted.levels, boundaries)
+            for group in rough.nonzero()[0].tolist():
+                self._sort(slice(group, group + 1))
+        if self.weights is not None and self.fitted is not None:
+            self.indices.copy_(torch.where(self.fitted, self.indices, assign(self.values, self.centroids)))
+        if self.keep is not None:
+            self.indices.mul_(self.keep)
+
+    def _sort(self, rows: slice) -> None:
+        """Cluster groups for which a histogram is too coarse on their sorted values."""
+        given = _rows(self.weights, rows), _rows(self.fitted, rows)
+        counted = SortedValues.of(self.values[rows], self.k, *given, zero=self.zero)
+        boundaries = partition(counted.levels, self.k)
+        self.centroids[rows] = counted.means(boundaries)
+        self.indices[rows] = counted.look_up(boundaries)
+
+
+def _finish(waiting: list[_Part]) -> None:
+    """Partition the levels of all parts side by side."""
+    if waiting:
+        found = partition_together([(part.counted.levels, part.smooth) for part in waiting], waiting[0].k)
+        for part, boundaries in zip(waiting, found, strict=True):
+            part.finish(boundaries)
+        waiting.clear()
+
+
+def _counted(
+    values: Tensor, k: int, half: int | None, weights: Tensor | None, fitted: Tensor | None, *, zero: bool
+) -> Counted:
+    if half is None:
+        return SortedValues.of(values, k, weights, fitted, zero=zero)
+    patterns = as_halves(values) if values.shape[1] >= _FEWEST_HALVES else None
+    if patterns is not None:
+        return Halves.of(*patterns, weights, fitted, zero=zero)
+    return Histogram.of(values, half, weights, fitted, zero=zero)
 
 
 def _rows(tensor: Tensor | None, part: slice) -> Tensor | None:
     return None if tensor is None else tensor[part]
-
-
-def _grid(width: int, k: int) -> int | None:
-    """Return half the number of codes for groups of `width` values, None where sorting them is cheaper."""
-    if width <= (_MOST_SORTED if k <= _MANY_CLUSTERS else _MOST_SORTED_FOR_MANY):
-        return None
-    if k > _MANY_CLUSTERS:
-        return (1 << 16) - 1
-    return (1 << 12) - 1
-
-
-def _cluster(
-    values: Tensor, k: int, half: int | None, weights: Tensor | None, keep: Tensor | None, *, zero: bool
-) -> tuple[Tensor, Tensor]:
-    fitted = keep
-    if weights is not None:
-        weights = weights if keep is None else weights * keep
-        counted = weights > 0
-        # Sensitivities are positive: the passes over values that count nothing are then spared.
-        if keep is not None or not counted.all():
-            weights = torch.where(counted.any(dim=1, keepdim=True), weights, 1.0)
-            fitted = weights > 0 if keep is None else (weights > 0) & keep
-    patterns = as_halves(values) if half is not None and values.shape[1] >= _FEWEST_HALVES else None
-    if half is None:
-        centroids, indices = _sorted(values, k, weights, fitted, zero=zero)
-    elif patterns is not None:
-        halves = Halves.of(*patterns, weights, fitted, zero=zero)
-        boundaries = partition(halves.levels, k, smooth=values.shape[1] >= _SMOOTH * halves.levels.values.shape[1])
-        centroids, indices = halves.means(boundaries), halves.look_up(boundaries)
-    else:
-        centroids, indices = _counted(values, k, half, weights, fitted, zero=zero)
-    if weights is not None and fitted is not None:
-        indices = torch.where(fitted, indices, assign(values, centroids))
-    if keep is not None:
-        indices *= keep
-    return centroids, indices
-
-
-def _counted(
-    values: Tensor, k: int, half: int, weights: Tensor | None, fitted: Tensor | None, *, zero: bool
-) -> tuple[Tensor, Tensor]:
-    """Cluster on a histogram, and on sorted values the groups for which that is too coarse."""
-    histogram = Histogram.of(values, half, weights, fitted, zero=zero)
-    smooth = values.shape[1] >= _SMOOTH * histogram.levels.values.shape[1]
-    boundaries = partition(histogram.levels, k, smooth=smooth)
-    centroids, indices = histogram.means(boundaries), histogram.look_up(boundaries)
-    rough = histogram.coarseness > _TOLERANCE * partition_cost(histogram.levels, boundaries)
-    for group in rough.nonzero()[0].tolist():
-        part = slice(group, group + 1)
-        given = _rows(weights, part), _rows(fitted, part)
-        centroids[part], indices[part] = _sorted(values[part], k, *given, zero=zero)
-    return centroids, indices
-
-
-def _sorted(
-    values: Tensor, k: int, weights: Tensor | None, fitted: Tensor | None, *, zero: bool
-) -> tuple[Tensor, Tensor]:
-    ordered = SortedValues.of(values, k, weights, fitted, zero=zero)
-    boundaries = partition(ordered.levels, k)
-    return ordered.means(boundaries), ordered.look_up(values, boundaries)

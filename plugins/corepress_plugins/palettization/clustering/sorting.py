@@ -14,8 +14,9 @@ from corepress_plugins.palettization.clustering.partition import coarse_bins
 
 @frozen(eq=False)
 class SortedValues:
-    """Hold the ascending float32 values (G, N) of every group, and the levels that they are."""
+    """Hold values (G, n), the ascending float32 ones (G, N) that are fitted of every group, and the levels they are."""
 
+    values: Tensor
     ordered: NDArray[np.float32]
     levels: Levels
     zero: bool
@@ -25,6 +26,7 @@ class SortedValues:
         cls, values: Tensor, k: int, weights: Tensor | None, fitted: Tensor | None, *, zero: bool = False
     ) -> "SortedValues":
         """Sort the fitted values among (G, n), ready to be cut into k clusters; with `zero` beside a heavy zero."""
+        given = values
         if zero:
             values, weights, fitted = _with_zero(values, weights, fitted)
         width = values.shape[1]
@@ -51,14 +53,14 @@ class SortedValues:
             masses = np.ones(ordered.shape) if masses is None else masses
             ordered[rows], masses[rows] = _merged(ordered[rows], masses[rows], starts[rows])
             counts[rows] = distinct[rows]
-        return cls(ordered, Levels.of(ordered.astype(np.float64), masses, counts), zero)
+        return cls(given, ordered, Levels.of(ordered.astype(np.float64), masses, counts), zero)
 
-    def look_up(self, values: Tensor, boundaries: Integers) -> Tensor:
+    def look_up(self, boundaries: Integers) -> Tensor:
         """Return the cluster (G, n), uint8, of every value, given the positions (k + 1, G) that bound the clusters."""
         inner = boundaries[1:-1].T
         starts = np.take_along_axis(self.ordered, np.minimum(inner, self.ordered.shape[1] - 1), axis=1)
         starts = np.where(inner < self.levels.counts[:, None], starts, np.float32(np.inf))
-        return count_reached(values, torch.from_numpy(starts))
+        return count_reached(self.values, torch.from_numpy(starts))
 
     def means(self, boundaries: Integers) -> Tensor:
         """Return the means (G, k), float32, of the clusters; empty ones repeat the one before."""

@@ -1,13 +1,13 @@
 """Post-training palettization: weights are clustered as they are, without data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from corepress.algorithm import WeightAlgorithm, WeightFacts, WeightView
+from corepress.algorithm import EncodeRequest, WeightAlgorithm, WeightFacts, WeightView
 from corepress.encoding import PaletteForm, Palettized
-from corepress_plugins.palettization.clustered import clustered, clustered_form
+from corepress_plugins.palettization.clustered import ToCluster, clustered, clustered_form
 from corepress_plugins.palettization.kmeans.config import ModulePostTrainingPalettizerConfig
 
 
@@ -22,8 +22,14 @@ class KMeansPalettization(WeightAlgorithm):
         self,
         weight: WeightView,
         config: ModulePostTrainingPalettizerConfig,
-        statistics: Mapping[str, Any],  # noqa: ARG002
+        statistics: Mapping[str, Any],
         rng: torch.Generator,
     ) -> Palettized:
         """Cluster the kept values."""
-        return clustered(weight, config, rng, exact=not config.enable_fast_kmeans_mode)
+        return self.encode_together([EncodeRequest(weight, config, statistics, rng)])[0]
+
+    def encode_together(self, asked: Sequence[EncodeRequest]) -> list[Palettized]:
+        """Cluster the kept values of several weights."""
+        return clustered(
+            [ToCluster(a.weight, a.config, a.rng, exact=not a.config.enable_fast_kmeans_mode) for a in asked]
+        )

@@ -1,0 +1,149 @@
+"""Encodes the planned weights of a stage, some of them together, and writes what they become."""
+
+import math
+import time
+from collections.abc import Mapping
+
+import attrs
+import torch
+
+from corepress.algorithm import EncodeRequest, Unsupported, WeightAlgorithm, WeightView, generator_for
+from corepress.encoding import KIND_OF_PRODUCT, CompositionError, Palettized, Slot, WeightEncoding, slot_for
+from corepress.errors import CorepressError, PluginError
+from corepress.pipeline.blueprint import Task
+from corepress.pipeline.stage import BoundStage
+from corepress.targets import Target, Weight
+
+# Small weights are worth encoding together; large ones are better shared among workers.
+_VALUES_TOGETHER = 1 << 22
+
+Batch = dict[str, Task]
+Outcome = tuple[WeightEncoding | str, float]
+
+
+@attrs.frozen(eq=False)
+class Encoder:
+    """Encodes weights with the algorithm of a stage.
+
+    `encodings` maps names to what the weights have become in this run, `statistics` to what calibration has found.
+    """
+
+    stage: BoundStage
+    target: Target
+    seed: int
+    encodings: Mapping[str, WeightEncoding]
+    statistics: Mapping[str, Mapping[str, object]]
+
+    def batches(self, tasks: Batch) -> list[Batch]:
+        """Cut tasks into batches; they depend on the weights alone, and results do not depend on them."""
+        batches: list[Batch] = []
+        room = 0
+        for name, task in tasks.items():
+            count = math.prod(task.handle(self.target).facts.shape)
+            if count > room or not self._together:
+                batches.append({})
+                room = _VALUES_TOGETHER
+            batches[-1][name] = task
+            room -= count
+        return batches
+
+    @property
+    def _together(self) -> bool:
+        """Whether the algorithm has a way of its own for several weights."""
+        own = getattr(type(self.stage.implementation), "encode_together", None)
+        return own not in (None, WeightAlgorithm.encode_together)
+
+    def encode(self, batch: Batch) -> list[Outcome]:
+        """Encode and write a batch; return what each weight has become, or why it was left alone, and the seconds."""
+        begin = time.perf_counter()
+        jobs = [_Job(task.handle(self.target), task) for task in batch.values()]
+        encodings = self._encode_together(jobs) if len(jobs) > 1 else None
+        if encodings is None:
+            return [self._alone(job) for job in jobs]
+        written = [_written(job.weight, encoding) for job, encoding in zip(jobs, encodings, strict=True)]
+        return [(encoding, (time.perf_counter() - begin) / len(jobs)) for encoding in written]
+
+    def _alone(self, job: "_Job") -> Outcome:
+        begin = time.perf_counter()
+        try:
+            slot, request = self._request(job)
+            encoding = self._checked(job.weight, slot, self._encode(request))
+        except (Unsupported, CompositionError) as reason:
+            return str(reason), time.perf_counter() - begin
+        return _written(job.weight, encoding), time.perf_counter() - begin
+
+    def _encode(self, request: EncodeRequest) -> object:
+        try:
+            return self.stage.implementation.encode(request.weight, request.config, request.statistics, request.rng)
+        except (CorepressError, Unsupported):
+            raise
+        except Exception as error:
+            error.add_note(f"while {self.stage.label} compressed {request.weight.name}")
+            raise
+
+    def _encode_together(self, jobs: "list[_Job]") -> list[WeightEncoding] | None:
+        """Return the encodings of several weights, or None when something is in the way: who it is shows alone."""
+        try:
+            slots, requests = zip(*map(self._request, jobs), strict=True)
+            results = self.stage.implementation.encode_together(requests)
+            return [
+                self._checked(job.weight, slot, result) for job, slot, result in zip(jobs, slots, results, strict=True)
+            ]
+        except Exception:
+            return None
+
+    def _request(self, job: "_Job") -> tuple[Slot, EncodeRequest]:
+        name = job.weight.name
+        slot = slot_for(self.encodings.get(name) or job.weight.encoding(), self.stage.spec.produces)
+        rng = generator_for(self.seed, self.stage.stream, name)
+        return slot, EncodeRequest(view_of(job.weight, slot), job.task.config, self.statistics.get(name, {}), rng)
+
+    def _checked(self, weight: Weight, slot: Slot, result: object) -> WeightEncoding:
+        _check_promise(self.stage, result)
+        assert isinstance(result, WeightEncoding)
+        encoding = slot.rebuild(result)
+        _check_finite(self.stage, weight, encoding)
+        return encoding
+
+
+@attrs.frozen(eq=False)
+class _Job:
+    """A weight and what is to be done with it."""
+
+    weight: Weight
+    task: Task
+
+
+def view_of(weight: Weight, slot: Slot) -> WeightView:
+    """Return what an algorithm sees of a weight's slot."""
+    return WeightView(
+        **{field.name: getattr(weight.facts, field.name) for field in attrs.fields(type(weight.facts))}
+        | {"shape": tuple(slot.values.shape), "slot": "weight" if slot.whole else "part"},
+        values=slot.values,
+        mask=slot.mask,
+    )
+
+
+def _written(weight: Weight, encoding: WeightEncoding) -> WeightEncoding:
+    weight.write(encoding)
+    return weight.written(encoding)
+
+
+def _check_promise(stage: BoundStage, result: object) -> None:
+    if not isinstance(result, WeightEncoding):
+        raise PluginError(f"{stage.algorithm}: encode must return a WeightEncoding, not {type(result).__name__}")
+    promised = KIND_OF_PRODUCT[stage.spec.produces]
+    if result.kind in KIND_OF_PRODUCT.values() and result.kind != promised:
+        raise PluginError(
+            f"{stage.algorithm}: it declares {stage.spec.produces!r} and returned a {result.kind} encoding"
+        )
+
+
+def _check_finite(stage: BoundStage, weight: Weight, encoding: WeightEncoding) -> None:
+    # Every value of a palette without a scale is in its tables.
+    in_tables = isinstance(encoding, Palettized) and encoding.scale is None
+    values = encoding.lut.decode() if in_tables else encoding.decode()  # type: ignore[attr-defined]
+    if values.numel() and not torch.isfinite(torch.stack(torch.aminmax(values))).all():
+        raise PluginError(
+            f"{stage.algorithm}: it has made NaN or infinite values of {weight.name}; nothing was written"
+        )
