@@ -13,6 +13,7 @@ EdgeSums = Sequence[Floats]
 
 _TINY = 1e-30
 _CAPPING_ROUNDS = 8
+_COMPARED = 1 << 18
 _NEARLY_ALL = 0.95
 
 
@@ -69,15 +70,19 @@ def best_edges(sums: EdgeSums, k: int, longest: int, band: int, *, exact: bool) 
     cost = _costs_by_length(sums, longest, dtype)
     history = np.full((k, longest + bins + 1, cost.shape[2]), np.inf, dtype)
     history[0, longest] = 0
-    price = np.empty_like(cost)
     reachable = _ending_at(history, longest)
     for layer in range(1, k):
         # Neither before this many clusters end nor where the others could not reach the last edge.
         middle = layer * bins // k
         earliest = max(bins - (k - layer) * longest, layer, middle - band)
         ends = slice(earliest - 1, min(layer * longest, middle + band, bins))
-        np.add(reachable[layer - 1, :, ends], cost[:, ends], out=price[:, ends])
-        price[:, ends].min(axis=0, out=history[layer, longest + 1 :][ends])
+        reached, last = reachable[layer - 1, :, ends], cost[:, ends]
+        lowest = history[layer, longest + 1 :][ends]
+        # What is compared at a time stays in the cache.
+        lengths = max(_COMPARED // max(lowest.size, 1), 1)
+        for first in range(0, longest, lengths):
+            some = slice(first, first + lengths)
+            np.minimum(lowest, (reached[some] + last[some]).min(axis=0), out=lowest)
     return _trace(history, cost, longest)
 
 

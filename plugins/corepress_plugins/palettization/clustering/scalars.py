@@ -15,9 +15,9 @@ from corepress_plugins.palettization.clustering.partition import partition, part
 from corepress_plugins.palettization.clustering.result import Clustering
 from corepress_plugins.palettization.clustering.sorting import SortedValues
 
-# Values that are clustered at a time: what is sorted should stay in the cache.
-_SORTED_AT_A_TIME, _COUNTED_AT_A_TIME = 1 << 18, 1 << 19
-_LEVELS_AT_A_TIME = 1 << 18
+# How many levels are searched at a time: many for long array operations, few for little memory. The search itself takes
+# as much for each group as some thousand levels.
+_AT_A_TIME, _SEARCH = 1 << 19, 1 << 11
 _MANY_CLUSTERS = 32
 _MOST_SORTED, _MOST_SORTED_FOR_MANY = 1 << 13, 1 << 16
 _FEWEST_HALVES = 1 << 16
@@ -74,9 +74,8 @@ class Scalars:
     def parts(self) -> Iterator[slice]:
         """Cut the groups into parts that stay in the cache."""
         groups, width = self.values.shape
-        half = self.half
-        rows = _SORTED_AT_A_TIME // max(width, 1) if half is None else _COUNTED_AT_A_TIME // max(width, 2 * half)
-        rows = max(rows, 1)
+        levels = width if self.half is None else max(width, 2 * self.half)
+        rows = max(_AT_A_TIME // (levels + _SEARCH), 1)
         for start in range(0, groups if width else 0, rows):
             yield slice(start, start + rows)
 
@@ -98,7 +97,7 @@ def cluster_together(asked: Sequence[Scalars]) -> list[Clustering]:
             if waiting and waiting[0].k != scalars.k:
                 _finish(waiting)
             waiting.append(_Part.of(scalars, rows, into))
-            if sum(part.size for part in waiting) >= _LEVELS_AT_A_TIME:
+            if sum(part.size for part in waiting) >= _AT_A_TIME:
                 _finish(waiting)
     _finish(waiting)
     return done
@@ -135,8 +134,9 @@ class _Part:
 
     @property
     def size(self) -> int:
-        """The number of levels."""
-        return self.counted.levels.mass.size
+        """What the levels and their search take, in levels."""
+        groups, width = self.counted.levels.mass.shape
+        return groups * (width + _SEARCH)
 
     @property
     def smooth(self) -> bool:
