@@ -1,5 +1,6 @@
 """The nearest centroid of every vector, and the sums of each centroid's vectors, in one pass of blocks."""
 
+import numpy as np
 import torch
 from attrs import frozen
 from torch import Tensor
@@ -27,7 +28,7 @@ def assign_vectors(points: Tensor, mass: Tensor | None, centroids: Tensor) -> As
     """Assign every one of `points` (G, n, d) to the nearest of `centroids` (G, k, d), all of them searched.
 
     `mass` (G, n) is the weight of the points, one each if there is none. Blocks bound the memory, do not depend on
-    the number of threads, and neither does the order of any sum.
+    the number of threads, and neither does the order of any sum. Points that lie `by_axes` are searched faster.
     """
     groups, k, dim = centroids.shape
     indices = torch.empty(points.shape[:2], dtype=torch.uint8)
@@ -39,7 +40,7 @@ def assign_vectors(points: Tensor, mass: Tensor | None, centroids: Tensor) -> As
         part = slice(start, start + max(_SUMMED // groups, 1))
         found = search.nearest(points[:, part])
         indices[:, part] = found
-        bins = (found + first).flatten()
+        bins = (found.to(torch.int64) + first).flatten()
         weights = None if mass is None else mass[:, part].flatten().double()
         totals += torch.bincount(bins, weights, minlength=groups * k).view(groups, k)
         for axis in range(dim):
@@ -47,6 +48,11 @@ def assign_vectors(points: Tensor, mass: Tensor | None, centroids: Tensor) -> As
             values = values if weights is None else values * weights
             sums[..., axis] += torch.bincount(bins, values, minlength=groups * k).view(groups, k)
     return Assigned(indices, sums, totals)
+
+
+def by_axes(points: Tensor) -> Tensor:
+    """Return points (G, n, d) in a layout whose first coordinates lie side by side, then the second, and so on."""
+    return points.transpose(1, 2).contiguous().transpose(1, 2)
 
 
 def squared_distances(points: Tensor, indices: Tensor, centroids: Tensor) -> Tensor:
@@ -62,21 +68,28 @@ class _Search:
         groups, k, dim = centroids.shape
         self._rows = min(max(_SCORES // (groups * k), 1), most)
         # Around a common centre, distances between vectors that lie far from zero keep their digits.
-        self._centre = centroids.mean(dim=1, keepdim=True)
-        around = centroids - self._centre
-        # The score |c|² / 2 - x·c orders centroids as their distances do: one product of (x, 1) and (-c, |c|² / 2).
-        self._turned = torch.cat([-around, around.square().sum(dim=2, keepdim=True) / 2], dim=2).transpose(1, 2)
-        self._block = torch.ones(groups, self._rows, dim + 1)
-        self._scores = torch.empty(groups, self._rows, k)
+        centre = centroids.mean(dim=1, keepdim=True)
+        around = centroids - centre
+        self._centre = centre.transpose(1, 2)
+        # The score |c|² / 2 - x·c orders centroids as their distances do: one product of (-c, |c|² / 2) and (x, 1).
+        self._turned = torch.cat([-around, around.square().sum(dim=2, keepdim=True) / 2], dim=2)
+        self._block = torch.ones(groups, dim + 1, self._rows)
+        self._scores = torch.empty(groups, k, self._rows)
+        self._marks = np.empty(self._scores.shape, np.bool_)
+        self._ranks = np.arange(255, 255 - k, -1, dtype=np.uint8)[:, None]
 
     def nearest(self, points: Tensor) -> Tensor:
-        """Return the index (G, rows) of the nearest centroid of each of `points` (G, rows, d)."""
+        """Return the index (G, rows), uint8, of the nearest centroid of each of `points` (G, rows, d)."""
         return torch.cat([self._lowest(block) for block in torch.split(points, self._rows, dim=1)], dim=1)
 
     def _lowest(self, points: Tensor) -> Tensor:
         rows = points.shape[1]
         # All blocks have one size, the last with remains of the one before: every product runs in the same way.
-        torch.sub(points, self._centre, out=self._block[:, :rows, :-1])
-        torch.bmm(self._block, self._turned, out=self._scores)
-        # The search of numpy is vectorised, ten times faster than torch's.
-        return torch.from_numpy(self._scores.numpy()[:, :rows].argmin(axis=2))
+        torch.sub(points.transpose(1, 2), self._centre, out=self._block[:, :-1, :rows])
+        torch.bmm(self._turned, self._block, out=self._scores)
+        # The first of the lowest scores, in vectorised passes: several times faster than any argmin.
+        scores = self._scores.numpy()
+        np.equal(scores, scores.min(axis=1, keepdims=True), out=self._marks)
+        ranks = self._marks.view(np.uint8)
+        np.multiply(ranks, self._ranks, out=ranks)
+        return torch.from_numpy(255 - ranks.max(axis=1)[:, :rows])

@@ -14,6 +14,7 @@ from corepress_plugins.palettization.clustering.levels import Integers
 from corepress_plugins.palettization.clustering.partition import partition, partition_cost, partition_together
 from corepress_plugins.palettization.clustering.result import Clustering
 from corepress_plugins.palettization.clustering.sorting import SortedValues
+from corepress_plugins.palettization.clustering.threads import one_thread
 
 # How many levels are searched at a time: many for long array operations, few for little memory. The search itself takes
 # as much for each group as some thousand levels.
@@ -92,14 +93,15 @@ def cluster_together(asked: Sequence[Scalars]) -> list[Clustering]:
     """Return what `cluster_scalars` returns for each; for many at once the search is faster."""
     done = [Clustering(torch.zeros(len(a.values), a.k), torch.zeros(a.values.shape, dtype=torch.uint8)) for a in asked]
     waiting: list[_Part] = []
-    for scalars, into in zip(asked, done, strict=True):
-        for rows in scalars.parts():
-            if waiting and waiting[0].k != scalars.k:
-                _finish(waiting)
-            waiting.append(_Part.of(scalars, rows, into))
-            if sum(part.size for part in waiting) >= _AT_A_TIME:
-                _finish(waiting)
-    _finish(waiting)
+    with one_thread():
+        for scalars, into in zip(asked, done, strict=True):
+            for rows in scalars.parts():
+                if waiting and waiting[0].k != scalars.k:
+                    _finish(waiting)
+                waiting.append(_Part.of(scalars, rows, into))
+                if sum(part.size for part in waiting) >= _AT_A_TIME:
+                    _finish(waiting)
+        _finish(waiting)
     return done
 
 

@@ -7,11 +7,14 @@ from torch import Tensor
 
 from corepress.errors import WeightError
 from corepress_plugins.palettization.clustering.few_vectors import few_distinct
-from corepress_plugins.palettization.clustering.nearest import Assigned, assign_vectors, squared_distances
+from corepress_plugins.palettization.clustering.nearest import Assigned, assign_vectors, by_axes, squared_distances
 from corepress_plugins.palettization.clustering.result import Clustering
+from corepress_plugins.palettization.clustering.threads import one_thread
 
 _SAMPLE = 1 << 14
 _LARGER_SAMPLE = 1 << 16
+# Points of all groups and draws that are looked at side by side.
+_AT_A_TIME = 1 << 17
 # Draws of seeds on the sample: few centroids fall into bad optima easily, many average out.
 _RESTARTS = 4
 _RESTARTED_CENTROIDS = 64
@@ -45,11 +48,15 @@ def cluster_vectors(points: Tensor, k: int, *, generator: torch.Generator, weigh
     points = points.detach().to(torch.float32)
     if not torch.isfinite(torch.stack(torch.aminmax(points))).all():
         raise WeightError("the vectors to cluster contain NaN or infinity: repair the weight first")
+    with one_thread():
+        return _clustered(points, None if weights is None else weights.to(torch.float32), k, generator)
+
+
+def _clustered(points: Tensor, mass: Tensor | None, k: int, generator: torch.Generator) -> Clustering:
     # A power of two brings every group to the order of one, exactly, so that squares keep their digits.
     low, high = points.amin(dim=(1, 2), keepdim=True), points.amax(dim=(1, 2), keepdim=True)
     exponents = torch.frexp(torch.maximum(-low, high)).exponent
-    scaled = torch.ldexp(points, -exponents)
-    mass = None if weights is None else weights.to(torch.float32)
+    scaled = by_axes(torch.ldexp(points, -exponents))
     centroids = _lloyd(scaled, mass, _starts(scaled, mass, k, generator), *_FINELY)
     indices = assign_vectors(scaled, mass, centroids).indices
     centroids = torch.ldexp(centroids, exponents)
@@ -68,20 +75,30 @@ def _starts(points: Tensor, mass: Tensor | None, k: int, generator: torch.Genera
         return _seeds(points, mass, k, generator, restarts)
     order = torch.randperm(n, generator=generator)
     first, larger = order[: _SMALL_SAMPLE if few else _SAMPLE], order[:_LARGER_SAMPLE]
-    centroids = _seeds(points[:, first], None if mass is None else mass[:, first], k, generator, restarts)
+    centroids = _seeds(by_axes(points[:, first]), None if mass is None else mass[:, first], k, generator, restarts)
     if n <= 2 * _LARGER_SAMPLE:
         return centroids
-    return _lloyd(points[:, larger], None if mass is None else mass[:, larger], centroids, *_DEEPLY)
+    return _lloyd(by_axes(points[:, larger]), None if mass is None else mass[:, larger], centroids, *_DEEPLY)
 
 
 def _seeds(points: Tensor, mass: Tensor | None, k: int, generator: torch.Generator, restarts: int) -> Tensor:
     """Return the best centroids (G, k, d) of `restarts` runs from drawn seeds."""
-    runs = [_lloyd(points, mass, _drawn(points, mass, k, generator), *_ROUGHLY) for _ in range(restarts)]
     if restarts == 1:
-        return runs[0]
-    energy = _energy(points, mass)
-    costs = torch.stack([_cost(energy, assign_vectors(points, mass, centroids), centroids) for centroids in runs])
-    return torch.stack(runs)[costs.argmin(dim=0), torch.arange(len(points))]
+        return _lloyd(points, mass, _drawn(points, mass, k, generator), *_ROUGHLY)
+    groups, n, _ = points.shape
+    together = min(max(_AT_A_TIME // (groups * n), 1), restarts)
+    tiled, tiled_mass = _tiled(points, together), None if mass is None else mass.repeat(together, 1)
+    energy = _energy(tiled, tiled_mass)
+    runs, costs = [], []
+    for _ in range(0, restarts, together):
+        runs.append(_lloyd(tiled, tiled_mass, _drawn(tiled, tiled_mass, k, generator), *_ROUGHLY))
+        costs.append(_cost(energy, assign_vectors(tiled, tiled_mass, runs[-1]), runs[-1]))
+    best = torch.cat(costs).view(-1, groups).argmin(dim=0)
+    return torch.cat(runs).view(-1, *runs[0][:groups].shape)[best, torch.arange(groups)]
+
+
+def _tiled(points: Tensor, copies: int) -> Tensor:
+    return points if copies == 1 else by_axes(points.repeat(copies, 1, 1))
 
 
 def _drawn(points: Tensor, mass: Tensor | None, k: int, generator: torch.Generator) -> Tensor:
