@@ -7,6 +7,7 @@ from corepress.algorithm.protocols import (
     TrainingAlgorithm,
     Unsupported,
     WeightAlgorithm,
+    encodes_together,
 )
 from corepress.algorithm.randomness import generator_for
 from corepress.algorithm.simulator import Simulator
@@ -26,5 +27,6 @@ __all__ = [
     "WeightAlgorithm",
     "WeightFacts",
     "WeightView",
+    "encodes_together",
     "generator_for",
 ]

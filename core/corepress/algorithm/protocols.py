@@ -73,6 +73,12 @@ class WeightAlgorithm(Protocol):
         return {}
 
 
+def encodes_together(algorithm: object) -> bool:
+    """Return whether an algorithm has a way of its own to encode several weights together."""
+    own = getattr(type(algorithm), "encode_together", None)
+    return own not in (None, WeightAlgorithm.encode_together)
+
+
 @runtime_checkable
 class TrainingAlgorithm(Protocol):
     """An algorithm that works inside the user's training loop."""

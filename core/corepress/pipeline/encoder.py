@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import attrs
 import torch
 
-from corepress.algorithm import EncodeRequest, Unsupported, WeightAlgorithm, WeightView, generator_for
+from corepress.algorithm import EncodeRequest, Unsupported, WeightView, encodes_together, generator_for
 from corepress.encoding import KIND_OF_PRODUCT, CompositionError, Palettized, Slot, WeightEncoding, slot_for
 from corepress.errors import CorepressError, PluginError
 from corepress.pipeline.blueprint import Task
@@ -37,21 +37,16 @@ class Encoder:
     def batches(self, tasks: Batch) -> list[Batch]:
         """Cut tasks into batches; they depend on the weights alone, and results do not depend on them."""
         batches: list[Batch] = []
+        together = encodes_together(self.stage.implementation)
         room = 0
         for name, task in tasks.items():
             count = math.prod(task.handle(self.target).facts.shape)
-            if count > room or not self._together:
+            if count > room or not together:
                 batches.append({})
                 room = _VALUES_TOGETHER
             batches[-1][name] = task
             room -= count
         return batches
-
-    @property
-    def _together(self) -> bool:
-        """Whether the algorithm has a way of its own for several weights."""
-        own = getattr(type(self.stage.implementation), "encode_together", None)
-        return own not in (None, WeightAlgorithm.encode_together)
 
     def encode(self, batch: Batch) -> list[Outcome]:
         """Encode and write a batch; return what each weight has become, or why it was left alone, and the seconds."""
@@ -66,23 +61,20 @@ class Encoder:
     def _alone(self, job: "_Job") -> Outcome:
         begin = time.perf_counter()
         try:
-            slot, request = self._request(job)
-            encoding = self._checked(job.weight, slot, self._encode(request))
+            slot, asked = self._request(job)
+            result = self.stage.implementation.encode(asked.weight, asked.config, asked.statistics, asked.rng)
+            encoding = self._checked(job.weight, slot, result)
         except (Unsupported, CompositionError) as reason:
             return str(reason), time.perf_counter() - begin
-        return _written(job.weight, encoding), time.perf_counter() - begin
-
-    def _encode(self, request: EncodeRequest) -> object:
-        try:
-            return self.stage.implementation.encode(request.weight, request.config, request.statistics, request.rng)
-        except (CorepressError, Unsupported):
+        except CorepressError:
             raise
         except Exception as error:
-            error.add_note(f"while {self.stage.label} compressed {request.weight.name}")
+            error.add_note(f"while {self.stage.label} compressed {job.weight.name}")
             raise
+        return _written(job.weight, encoding), time.perf_counter() - begin
 
     def _encode_together(self, jobs: "list[_Job]") -> list[WeightEncoding] | None:
-        """Return the encodings of several weights, or None when something is in the way: who it is shows alone."""
+        """Return the encodings of several weights, or None when any of them is in the way."""
         try:
             slots, requests = zip(*map(self._request, jobs), strict=True)
             results = self.stage.implementation.encode_together(requests)
@@ -90,6 +82,7 @@ class Encoder:
                 self._checked(job.weight, slot, result) for job, slot, result in zip(jobs, slots, results, strict=True)
             ]
         except Exception:
+            # Whatever it is, it comes again, from the weight that is to blame.
             return None
 
     def _request(self, job: "_Job") -> tuple[Slot, EncodeRequest]:

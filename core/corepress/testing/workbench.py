@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 from torch import Tensor, nn
 
-from corepress.algorithm import WeightView, generator_for
+from corepress.algorithm import EncodeRequest, WeightView, encodes_together, generator_for
 from corepress.calibration import collect
 from corepress.encoding import Dense, Slot, Sparse, WeightEncoding, slot_for
 from corepress.pipeline import Pipeline, Stage
@@ -99,10 +99,19 @@ class Workbench:
         implementation: Any = None,
     ) -> WeightEncoding:
         """Return the algorithm's encoding of a weight, before it is composed with what the weight was."""
+        request = self._request(name, self.view(name, values, mask) if view is None else view)
         encoding: WeightEncoding = (implementation or self.implementation).encode(
-            self.view(name, values, mask) if view is None else view,
-            self.module_config,
-            self.statistics.get(name, {}),
-            generator_for(0, f"{self.spec.name}:0", name),
+            request.weight, request.config, request.statistics, request.rng
         )
         return encoding
+
+    def encode_together(self) -> dict[str, WeightEncoding]:
+        """Return the algorithm's encodings of all weights at once, none where it has no way of its own for that."""
+        if not encodes_together(self.implementation):
+            return {}
+        requests = [self._request(name, self.view(name)) for name in self.weights]
+        return dict(zip(self.weights, self.implementation.encode_together(requests), strict=True))
+
+    def _request(self, name: str, view: WeightView) -> EncodeRequest:
+        rng = generator_for(0, f"{self.spec.name}:0", name)
+        return EncodeRequest(view, self.module_config, self.statistics.get(name, {}), rng)

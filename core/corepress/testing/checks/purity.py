@@ -69,6 +69,16 @@ class PurityChecks(ContractSubject):
             )
 
     @concerns("weight")
+    def test_company_does_not_matter(self, config: Mapping[str, Any], make_model: Callable[[], nn.Module]) -> None:
+        """Weights that are encoded together become what they become alone."""
+        bench = self.workbench(config, make_model())
+        together = bench.encode_together()
+        for name, encoding in together.items():
+            assert encoding == bench.encode(name), (
+                f"encode_together gives {name} another encoding than encode; let no weight depend on the others"
+            )
+
+    @concerns("weight")
     def test_the_number_of_workers_does_not_matter(
         self, config: Mapping[str, Any], make_model: Callable[[], nn.Module]
     ) -> None:

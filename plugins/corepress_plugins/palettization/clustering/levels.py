@@ -77,6 +77,12 @@ class Levels:
         """Return the three running sums at positions (..., G)."""
         return self.sums.at(positions, np.arange(len(self.counts)))
 
+    def cost(self, boundaries: Integers) -> Floats:
+        """Return the squared error (G,) of the clusters between boundaries (k + 1, G)."""
+        mass, first, second = (np.diff(sums, axis=0) for sums in self.at(boundaries))
+        total: Floats = self.unit * cluster_cost(mass, first, second).sum(axis=0)
+        return total
+
 
 @frozen(eq=False)
 class Sums:

@@ -11,7 +11,7 @@ from corepress_plugins.palettization.clustering.assignment import assign
 from corepress_plugins.palettization.clustering.halves import Halves, as_halves
 from corepress_plugins.palettization.clustering.histogram import Histogram
 from corepress_plugins.palettization.clustering.levels import Integers
-from corepress_plugins.palettization.clustering.partition import partition, partition_cost, partition_together
+from corepress_plugins.palettization.clustering.partition import partition, partition_together
 from corepress_plugins.palettization.clustering.result import Clustering
 from corepress_plugins.palettization.clustering.sorting import SortedValues
 from corepress_plugins.palettization.clustering.threads import one_thread
@@ -138,7 +138,7 @@ class _Part:
     def size(self) -> int:
         """What the levels and their search take, in levels."""
         groups, width = self.counted.levels.mass.shape
-        return groups * (width + _SEARCH)
+        return int(groups * (width + _SEARCH))
 
     @property
     def smooth(self) -> bool:
@@ -151,7 +151,7 @@ class _Part:
         self.centroids.copy_(self.counted.means(boundaries))
         self.indices.copy_(self.counted.look_up(boundaries))
         if isinstance(self.counted, Histogram):
-            rough = self.counted.coarseness > _TOLERANCE * partition_cost(self.counted.levels, boundaries)
+            rough = self.counted.coarseness > _TOLERANCE * self.counted.levels.cost(boundaries)
             for group in rough.nonzero()[0].tolist():
                 self._sort(slice(group, group + 1))
         if self.weights is not None and self.fitted is not None:

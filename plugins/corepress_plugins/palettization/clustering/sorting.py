@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 
 from corepress_plugins.palettization.clustering.assignment import count_reached
 from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, means_between, outweighing
-from corepress_plugins.palettization.clustering.partition import coarse_bins
+from corepress_plugins.palettization.clustering.search import coarse_bins
 
 
 @frozen(eq=False)

@@ -24,7 +24,7 @@ _FEW_CENTROIDS, _MORE_RESTARTS, _SMALL_SAMPLE = 16, 12, 1 << 12
 # larger sample, where iterations are cheap, and for all points.
 _ROUGHLY = (20, 1e-3)
 _DEEPLY = (100, 1e-5)
-_FINELY = (60, 1e-5)
+_FINELY = (100, 1e-6)
 # How far a step goes past the means, as a share of the way to them: plain steps are much too short near the end.
 _STRETCH = 1.0
 # Costs are differences of sums of squares: what is smaller than this share of the squares is rounding.
@@ -37,7 +37,7 @@ def cluster_vectors(points: Tensor, k: int, *, generator: torch.Generator, weigh
     `points` is (G, n, d), read as float32, 1 <= k <= 256; `weights` (G, n) >= 0 are the importance of the vectors.
     Seeds are drawn from `generator` with probability proportional to the squared distance to the seeds so far; the
     best of a few runs on a sample starts Lloyd's iterations on a larger one and then on all points, with steps past
-    the means, which stop when the error falls by less than 1e-5 of itself. Groups of up to k distinct vectors are
+    the means, which stop when the error falls by less than 1e-6 of itself. Groups of up to k distinct vectors are
     reproduced exactly. The result is the same for any number of threads. Arthur and Vassilvitskii, k-means++ (2007);
     Lloyd (1982).
 
