@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 
 Work = Callable[[Any], Callable[[], Any]]
-RUNS = 3
+RUNS = 5
 
 
 @attrs.frozen

@@ -14,8 +14,9 @@ from corepress.pipeline.blueprint import Task
 from corepress.pipeline.stage import BoundStage
 from corepress.targets import Target, Weight
 
-# Small weights are worth encoding together; large ones are better shared among workers.
-_VALUES_TOGETHER = 1 << 22
+# Small weights are worth encoding together, as long as there is something left for the other workers.
+_FEWEST_TOGETHER, _MOST_TOGETHER = 1 << 18, 1 << 22
+_BATCHES_PER_WORKER = 2
 
 Batch = dict[str, Task]
 Outcome = tuple[WeightEncoding | str, float]
@@ -34,18 +35,21 @@ class Encoder:
     encodings: Mapping[str, WeightEncoding]
     statistics: Mapping[str, Mapping[str, object]]
 
-    def batches(self, tasks: Batch) -> list[Batch]:
-        """Cut tasks into batches; they depend on the weights alone, and results do not depend on them."""
+    def batches(self, tasks: Batch, workers: int) -> list[Batch]:
+        """Cut tasks into batches for so many workers; results do not depend on them."""
+        if not encodes_together(self.stage.implementation):
+            return [{name: task} for name, task in tasks.items()]
+        counts = {name: math.prod(task.handle(self.target).facts.shape) for name, task in tasks.items()}
+        share = sum(counts.values()) // (_BATCHES_PER_WORKER * workers)
+        most = min(max(share, _FEWEST_TOGETHER), _MOST_TOGETHER)
         batches: list[Batch] = []
-        together = encodes_together(self.stage.implementation)
         room = 0
         for name, task in tasks.items():
-            count = math.prod(task.handle(self.target).facts.shape)
-            if count > room or not together:
+            if counts[name] > room:
                 batches.append({})
-                room = _VALUES_TOGETHER
+                room = most
             batches[-1][name] = task
-            room -= count
+            room -= counts[name]
         return batches
 
     def encode(self, batch: Batch) -> list[Outcome]:
@@ -56,7 +60,8 @@ class Encoder:
         if encodings is None:
             return [self._alone(job) for job in jobs]
         written = [_written(job.weight, encoding) for job, encoding in zip(jobs, encodings, strict=True)]
-        return [(encoding, (time.perf_counter() - begin) / len(jobs)) for encoding in written]
+        each = (time.perf_counter() - begin) / len(jobs)
+        return [(encoding, each) for encoding in written]
 
     def _alone(self, job: "_Job") -> Outcome:
         begin = time.perf_counter()

@@ -55,6 +55,11 @@ class Run:
         """The rows of the plan by name."""
         return {row.name: row for row in self.blueprint.plan.rows}
 
+    @property
+    def most_workers(self) -> int:
+        """The number of threads that weights are shared among where there are enough of them."""
+        return self.workers or os.cpu_count() or 1
+
     def execute(self) -> Report:
         """Run every stage in order and return the report."""
         with watched(self) as finish:
@@ -118,7 +123,7 @@ class Run:
         A bar says what is being `doing` and how far it is, by the `size` of the items.
         """
         things = list(items)
-        count = min(self.workers or os.cpu_count() or 1, max(len(things), 1))
+        count = min(self.most_workers, max(len(things), 1))
         with _shared_threads(count) as share, ThreadPoolExecutor(count, initializer=share) as pool:
             total = sum(map(size, things))
             # disable=None is quiet when the output is no terminal; a bar appears only after a second.
@@ -166,7 +171,7 @@ class StageRun:
         if self.stage.on_activations:
             return self._quantize_activations(run)
         encoder = Encoder(self.stage, run.target, run.seed, run.encodings, self._statistics(run))
-        batches = encoder.batches(self.planned.tasks)
+        batches = encoder.batches(self.planned.tasks, run.most_workers)
         for batch, results in zip(batches, run.map(encoder.encode, batches, self.stage.label, len), strict=True):
             for name, (outcome, seconds) in zip(batch, results, strict=True):
                 if isinstance(outcome, str):

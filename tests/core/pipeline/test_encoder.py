@@ -51,9 +51,16 @@ def layers(*widths: int) -> nn.Module:
 
 
 def test_small_weights_come_together_and_large_ones_alone(together, monkeypatch):
-    monkeypatch.setattr(encoder, "_VALUES_TOGETHER", 100)
-    Pipeline([Stage("sign")]).compress(layers(5, 5, 8, 20, 5, 5), workers=1)
-    assert together == [["0.weight", "1.weight"], ["4.weight", "5.weight"]]
+    monkeypatch.setattr(encoder, "_FEWEST_TOGETHER", 100)
+    Pipeline([Stage("sign")]).compress(layers(5, 5, 8, 20, 5, 5), workers=5)
+    assert sorted(together) == [["0.weight", "1.weight"], ["4.weight", "5.weight"]]
+
+
+@pytest.mark.parametrize(("workers", "most"), [(1, 100), (2, 50), (5, 25)])
+def test_the_work_is_enough_for_every_worker(together, monkeypatch, workers, most):
+    monkeypatch.setattr(encoder, "_FEWEST_TOGETHER", 25)
+    Pipeline([Stage("sign_one_shot")]).compress(layers(*[5] * 8), workers=workers)
+    assert {len(company) * 25 for company in together} == ({most} if workers < 5 else set())
 
 
 def test_the_company_changes_no_value(toys, together):

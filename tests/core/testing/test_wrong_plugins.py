@@ -73,6 +73,17 @@ def test_state_that_is_kept_between_weights_is_found(contract_of, failing_checks
     assert "keep no state" in found["test_the_order_of_weights_does_not_matter"]
 
 
+class Crowded(Rounding):
+    def encode_together(self, asked):
+        shared = max(scale_of(one.weight.values).amax() for one in asked)
+        return [rounded(one.weight.values, shared.reshape([1] * one.weight.values.ndim)) for one in asked]
+
+
+def test_weights_that_depend_on_their_company_are_found(contract_of, failing_checks):
+    found = failing_checks(contract_of(Crowded))
+    assert "let no weight depend on the others" in found["test_company_does_not_matter"]
+
+
 class Clockwork(Rounding):
     def encode(self, weight, config, statistics, rng):
         return rounded(weight.values, scale_of(weight.values) * (1 + time.perf_counter_ns() % 9973))

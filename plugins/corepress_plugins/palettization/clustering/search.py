@@ -1,7 +1,7 @@
 """The search for the clusters of many groups, side by side on grids of equal size."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from attrs import define, field
@@ -16,6 +16,8 @@ _BINS_PER_CLUSTER = 16
 _FEWEST_BINS, _MOST_BINS = 128, 4096
 _FEWEST_LONGEST, _FIRST_BAND = 24, 192
 _FEW_LEVELS, _SOME_LEVELS = 1 << 12, 1 << 18
+# Prices of clusters that are held at a time, for as many groups as that allows, one part at least.
+_PRICES = 1 << 22
 
 
 def coarse_bins(k: int) -> int:
@@ -84,15 +86,28 @@ def search(searches: list[Search], k: int) -> None:
         for bins in one.sizes(k):
             one.grids.append(_OnGrid.of(one.levels, bins))
             alike[bins, one.exact].append(one.grids[-1])
-    for (_, exact), grids in alike.items():
-        at_edges = [grid.levels.at(grid.edges) for grid in grids]
-        chosen = _unlimited_edges(
-            [np.concatenate(sums, axis=1) for sums in zip(*at_edges, strict=True)], k, exact=exact
-        )
-        for grid, part in zip(grids, _split(chosen, grids), strict=True):
-            grid.choose(part)
+    for (bins, exact), grids in alike.items():
+        for some in _lots(grids, bins * _longest(bins, k)):
+            at_edges = zip(*(grid.levels.at(grid.edges) for grid in some), strict=True)
+            chosen = _unlimited_edges([np.concatenate(sums, axis=1) for sums in at_edges], k, exact=exact)
+            for grid, part in zip(some, _split(chosen, some), strict=True):
+                grid.choose(part)
     for outweighed in (False, True):
         _refine([s for s in searches if not s.exact and s.levels.outweighed is outweighed], outweighed=outweighed)
+
+
+def _lots(grids: list[_OnGrid], prices: int) -> Iterator[list[_OnGrid]]:
+    """Cut a list into lots that are not too many at a time, each group having a number of prices."""
+    lot: list[_OnGrid] = []
+    taken = 0
+    for grid in grids:
+        more = grid.edges.shape[1] * prices
+        if lot and taken + more > _PRICES:
+            yield lot
+            lot, taken = [], 0
+        lot.append(grid)
+        taken += more
+    yield lot
 
 
 def _refine(searches: list[Search], *, outweighed: bool) -> None:
