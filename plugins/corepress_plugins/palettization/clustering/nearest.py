@@ -32,7 +32,7 @@ def assign_vectors(points: Tensor, mass: Tensor | None, centroids: Tensor) -> As
     """
     groups, k, dim = centroids.shape
     indices = torch.empty(points.shape[:2], dtype=torch.uint8)
-    sums = torch.zeros(groups, k, dim, dtype=torch.float64)
+    sums = torch.zeros(dim, groups * k, dtype=torch.float64)
     totals = torch.zeros(groups, k, dtype=torch.float64)
     search = _Search(centroids, points.shape[1])
     first = torch.arange(groups)[:, None] * k
@@ -46,8 +46,8 @@ def assign_vectors(points: Tensor, mass: Tensor | None, centroids: Tensor) -> As
         for axis in range(dim):
             values = points[:, part, axis].flatten().double()
             values = values if weights is None else values * weights
-            sums[..., axis] += torch.bincount(bins, values, minlength=groups * k).view(groups, k)
-    return Assigned(indices, sums, totals)
+            sums[axis].scatter_add_(0, bins, values)
+    return Assigned(indices, sums.view(dim, groups, k).permute(1, 2, 0), totals)
 
 
 def by_axes(points: Tensor) -> Tensor:
