@@ -89,7 +89,7 @@ class Palettized(WeightEncoding):
     def _rows(self) -> Tensor:
         """Return, for each index, its row in the table of all groups."""
         rows = self.indices.to(torch.int32)
-        return rows if math.prod(self.groups) == 1 else rows + self._first_rows()
+        return rows if math.prod(self.groups) == 1 else rows.add_(self._first_rows())
 
     def _first_rows(self) -> Tensor:
         """Return, for each index, the first row of its group in the flattened table."""

@@ -1,6 +1,7 @@
 """Counts of values on a companded, scale-relative grid."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -54,16 +55,16 @@ class Histogram:
             counted = None if weights is None else weights[part].flatten()
             moments = values[part].flatten() if counted is None else values[part].flatten() * counted
             for total, what in zip(sums, (counted, moments), strict=True):
-                # The sums of a block fit into single precision.
-                total[rows] += torch.bincount(found.flatten(), what, minlength=len(found) * cells).view(-1, cells)
+                # The sums of a block fit into single precision. Adding different types would be several times slower.
+                count = torch.bincount(found.flatten(), what, minlength=len(found) * cells)
+                total[rows] += count.to(torch.float64).view(-1, cells)
         mass, moment = sums[..., :-1].numpy()
         if zero:
             mass[:, half] += outweighing(mass)
         (masses, first_moments), occupied, counts = compact(mass, moment)
-        root = (occupied - half) / half
-        levels = Levels.of(root * np.abs(root), masses, counts)
-        step = 2 * np.abs(root) / half
-        coarseness = (masses * step * step).sum(axis=1) / 12
+        worth, error = _grid(half)
+        levels = Levels.of(worth.take(occupied), masses, counts)
+        coarseness = np.einsum("gn,gn->g", masses, error.take(occupied))
         return cls(codes, half, occupied, masses, first_moments, levels, coarseness, zero)
 
     def look_up(self, boundaries: Integers) -> Tensor:
@@ -95,6 +96,14 @@ def _scale(values: Tensor) -> Tensor:
     largest = torch.from_numpy(np.maximum(numbers.max(axis=1, keepdims=True), -numbers.min(axis=1, keepdims=True)))
     # The reciprocal of a subnormal number would be infinite.
     return torch.where(largest > 0, largest, 1.0).reciprocal_().clamp_(max=2.0**126)
+
+
+@lru_cache
+def _grid(half: int) -> tuple[Floats, Floats]:
+    """Return the number that every code stands for, and the mean squared error of the values that have the code."""
+    root = np.arange(-half, half + 1) / half
+    step = 2 * np.abs(root) / half
+    return root * np.abs(root), step * step / 12
 
 
 def _places(values: Tensor, scale: Tensor, half: int) -> Tensor:
