@@ -63,8 +63,8 @@ class WeightAlgorithm(Protocol):
     def encode_together(self, asked: Sequence[EncodeRequest]) -> Sequence[WeightEncoding]:
         """Return the encodings of several weights, each as if it were alone.
 
-        Write this method in place of `encode` where several small weights at once are faster than one after another:
-        the core then hands over as many as are modest in size together. When it raises, they are encoded one by one.
+        Override it beside `encode` where several small weights at once are faster than one after another: the core then
+        hands over some that are modest in size together. When it raises, they are encoded one by one.
         """
         return [self.encode(a.weight, a.config, a.statistics, a.rng) for a in asked]
 
@@ -75,8 +75,13 @@ class WeightAlgorithm(Protocol):
 
 def encodes_together(algorithm: object) -> bool:
     """Return whether an algorithm has a way of its own to encode several weights together."""
-    own = getattr(type(algorithm), "encode_together", None)
-    return own not in (None, WeightAlgorithm.encode_together)
+    for cls in type(algorithm).__mro__:
+        if "encode_together" in vars(cls):
+            return cls is not WeightAlgorithm
+        if "encode" in vars(cls):
+            # What a base class does with several weights is not what this class does with one.
+            return False
+    return False
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Mapping
 
 import attrs
@@ -9,7 +10,7 @@ import torch
 
 from corepress.algorithm import EncodeRequest, Unsupported, WeightView, encodes_together, generator_for
 from corepress.encoding import KIND_OF_PRODUCT, CompositionError, Palettized, Slot, WeightEncoding, slot_for
-from corepress.errors import CorepressError, PluginError
+from corepress.errors import CorepressError, PlanWarning, PluginError
 from corepress.pipeline.blueprint import Task
 from corepress.pipeline.stage import BoundStage
 from corepress.targets import Target, Weight
@@ -56,10 +57,20 @@ class Encoder:
         """Encode and write a batch; return what each weight has become, or why it was left alone, and the seconds."""
         begin = time.perf_counter()
         jobs = [_Job(task.handle(self.target), task) for task in batch.values()]
-        encodings = self._encode_together(jobs) if len(jobs) > 1 else None
-        if encodings is None:
-            return [self._alone(job) for job in jobs]
-        written = [_written(job.weight, encoding) for job, encoding in zip(jobs, encodings, strict=True)]
+        if len(jobs) == 1:
+            return [self._alone(jobs[0])]
+        encodings = self._encode_together(jobs)
+        if isinstance(encodings, Exception):
+            outcomes = [self._alone(job) for job in jobs]
+            if not any(isinstance(outcome, str) for outcome, _ in outcomes):
+                problem = f"{type(encodings).__name__}: {encodings}"
+                warnings.warn(
+                    f"{self.stage.label}: {len(jobs)} weights were encoded one by one; together it fails ({problem})",
+                    PlanWarning,
+                    stacklevel=2,
+                )
+            return outcomes
+        written = [self._written(job, encoding) for job, encoding in zip(jobs, encodings, strict=True)]
         each = (time.perf_counter() - begin) / len(jobs)
         return [(encoding, each) for encoding in written]
 
@@ -76,19 +87,33 @@ class Encoder:
         except Exception as error:
             error.add_note(f"while {self.stage.label} compressed {job.weight.name}")
             raise
-        return _written(job.weight, encoding), time.perf_counter() - begin
+        return self._written(job, encoding), time.perf_counter() - begin
 
-    def _encode_together(self, jobs: "list[_Job]") -> list[WeightEncoding] | None:
-        """Return the encodings of several weights, or None when any of them is in the way."""
+    def _encode_together(self, jobs: "list[_Job]") -> list[WeightEncoding] | Exception:
+        """Return the encodings of several weights, or what is in the way of one of them."""
         try:
             slots, requests = zip(*map(self._request, jobs), strict=True)
-            results = self.stage.implementation.encode_together(requests)
+            results = list(self.stage.implementation.encode_together(requests))
+        except Exception as error:
+            return error
+        if len(results) != len(jobs):
+            raise PluginError(
+                f"{self.stage.algorithm}: encode_together returned {len(results)} encodings of {len(jobs)} weights"
+            )
+        try:
             return [
                 self._checked(job.weight, slot, result) for job, slot, result in zip(jobs, slots, results, strict=True)
             ]
-        except Exception:
-            # Whatever it is, it comes again, from the weight that is to blame.
-            return None
+        except CompositionError as reason:
+            return reason
+
+    def _written(self, job: "_Job", encoding: WeightEncoding) -> WeightEncoding:
+        try:
+            job.weight.write(encoding)
+        except Exception as error:
+            error.add_note(f"while {self.stage.label} wrote {job.weight.name}")
+            raise
+        return job.weight.written(encoding)
 
     def _request(self, job: "_Job") -> tuple[Slot, EncodeRequest]:
         name = job.weight.name
@@ -120,11 +145,6 @@ def view_of(weight: Weight, slot: Slot) -> WeightView:
         values=slot.values,
         mask=slot.mask,
     )
-
-
-def _written(weight: Weight, encoding: WeightEncoding) -> WeightEncoding:
-    weight.write(encoding)
-    return weight.written(encoding)
 
 
 def _check_promise(stage: BoundStage, result: object) -> None:

@@ -11,6 +11,7 @@ from corepress.algorithm import Unsupported, WeightAlgorithm, encodes_together
 from corepress.encoding import Dense
 from corepress.errors import PlanWarning, PluginError
 from corepress.pipeline import encoder
+from corepress.targets import TorchWeight
 
 
 @pytest.fixture
@@ -111,6 +112,39 @@ def test_a_promise_is_kept_in_company(together, answer):
     assert str(caught.value) == "sign: it declares 'palette' and returned a dense encoding"
 
 
+def test_a_failure_in_company_alone_is_told(together, monkeypatch):
+    import toy_algorithms
+
+    def fail(self, asked):
+        raise TypeError("too many")
+
+    monkeypatch.setattr(toy_algorithms.SignPalette, "encode_together", fail)
+    with pytest.warns(PlanWarning) as told:
+        found = Pipeline([Stage("sign")]).compress(layers(5, 6, 7))
+    message = "stage 1 (sign): 3 weights were encoded one by one; together it fails (TypeError: too many)"
+    assert [str(warning.message) for warning in told] == [message]
+    assert found[1].weight.unique().numel() == 2
+
+
+def test_a_missing_encoding_is_an_error(together, monkeypatch):
+    import toy_algorithms
+
+    monkeypatch.setattr(toy_algorithms.SignPalette, "encode_together", lambda self, asked: [])
+    with pytest.raises(PluginError) as caught:
+        Pipeline([Stage("sign")]).compress(layers(5, 6, 7))
+    assert str(caught.value) == "sign: encode_together returned 0 encodings of 3 weights"
+
+
+def test_an_error_of_writing_names_the_weight(together, monkeypatch):
+    def write(weight, encoding):
+        raise OSError("full")
+
+    monkeypatch.setattr(TorchWeight, "write", write)
+    with pytest.raises(OSError, match="full") as caught:
+        Pipeline([Stage("sign")]).compress(layers(5, 6, 7))
+    assert caught.value.__notes__ == ["while stage 1 (sign) wrote 0.weight"]
+
+
 def test_every_weight_has_its_share_of_the_seconds(together):
     pipeline = Pipeline([Stage("sign")])
     pipeline.compress(layers(5, 6, 7))
@@ -126,6 +160,11 @@ def test_only_algorithms_with_a_way_of_their_own_encode_together(together):
     class Bare:
         pass
 
+    class Heir(toy_algorithms.SignPalette):
+        def encode(self, weight, config, statistics, rng):
+            return Dense(weight.values)
+
     assert encodes_together(toy_algorithms.SignPalette())
+    assert not encodes_together(Heir())
     assert not encodes_together(Plain())
     assert not encodes_together(Bare())

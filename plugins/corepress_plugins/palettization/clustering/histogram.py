@@ -52,11 +52,14 @@ class Histogram:
                 found.masked_fill_(~fitted[part], cells - 1)
             if len(found) > 1:
                 found += torch.arange(len(found), dtype=torch.int32)[:, None] * cells
-            counted = None if weights is None else weights[part].flatten()
-            moments = values[part].flatten() if counted is None else values[part].flatten() * counted
+            counted = None if weights is None else weights[part].flatten().to(torch.float64)
+            moments = values[part].flatten().to(torch.float64)
+            moments = moments if counted is None else moments.mul_(counted)
+            # Counting is fastest with indices of 64 bits.
+            bins = found.flatten().to(torch.int64)
             for total, what in zip(sums, (counted, moments), strict=True):
-                # The sums of a block fit into single precision. Adding different types would be several times slower.
-                count = torch.bincount(found.flatten(), what, minlength=len(found) * cells)
+                count = torch.bincount(bins, what, minlength=len(found) * cells)
+                # Adding another type would be several times slower.
                 total[rows] += count.to(torch.float64).view(-1, cells)
         mass, moment = sums[..., :-1].numpy()
         if zero:

@@ -92,4 +92,5 @@ class _Search:
         np.equal(scores, scores.min(axis=1, keepdims=True), out=self._marks)
         ranks = self._marks.view(np.uint8)
         np.multiply(ranks, self._ranks, out=ranks)
-        return torch.from_numpy(255 - ranks.max(axis=1)[:, :rows])
+        # Scores beyond all numbers are not even equal to themselves, and mark none.
+        return torch.from_numpy(np.minimum(255 - ranks.max(axis=1)[:, :rows], len(self._ranks) - 1))

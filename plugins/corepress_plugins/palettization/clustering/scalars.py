@@ -16,9 +16,9 @@ from corepress_plugins.palettization.clustering.result import Clustering
 from corepress_plugins.palettization.clustering.sorting import SortedValues
 from corepress_plugins.palettization.clustering.threads import one_thread
 
-# How many levels are searched at a time: many for long array operations, few for little memory. The search itself takes
-# as much for each group as some thousand levels.
-_AT_A_TIME, _SEARCH = 1 << 19, 1 << 11
+# How many levels are searched at a time: many for long array operations, few for little memory. For each cluster of a
+# group the search itself takes as much as some more levels.
+_AT_A_TIME, _PER_CLUSTER = 1 << 19, 1 << 7
 _MANY_CLUSTERS = 32
 _MOST_SORTED, _MOST_SORTED_FOR_MANY = 1 << 13, 1 << 16
 _FEWEST_HALVES = 1 << 16
@@ -68,15 +68,17 @@ class Scalars:
         if not 1 <= self.k <= 256:
             raise ValueError(f"k = {self.k} clusters are not possible: choose 1 to 256")
         values = self.values.detach().to(torch.float32).contiguous()
-        if values.numel() and not torch.isfinite(torch.stack(torch.aminmax(values))).all():
+        if not _is_finite(values):
             raise WeightError("the values to cluster contain NaN or infinity: repair the weight first")
+        if self.weights is not None and not _is_finite(self.weights):
+            raise WeightError("the weights of the values to cluster contain NaN or infinity")
         object.__setattr__(self, "values", values)
 
     def parts(self) -> Iterator[slice]:
-        """Cut the groups into parts that stay in the cache."""
+        """Cut the groups into parts that are modest in memory."""
         groups, width = self.values.shape
         levels = width if self.half is None else max(width, 2 * self.half)
-        rows = max(_AT_A_TIME // (levels + _SEARCH), 1)
+        rows = max(_AT_A_TIME // (levels + _PER_CLUSTER * self.k), 1)
         for start in range(0, groups if width else 0, rows):
             yield slice(start, start + rows)
 
@@ -138,7 +140,7 @@ class _Part:
     def size(self) -> int:
         """What the levels and their search take, in levels."""
         groups, width = self.counted.levels.mass.shape
-        return int(groups * (width + _SEARCH))
+        return int(groups * (width + _PER_CLUSTER * self.k))
 
     @property
     def smooth(self) -> bool:
@@ -186,6 +188,10 @@ def _counted(
     if patterns is not None:
         return Halves.of(*patterns, weights, fitted, zero=zero)
     return Histogram.of(values, half, weights, fitted, zero=zero)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return not tensor.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all())
 
 
 def _rows(tensor: Tensor | None, part: slice) -> Tensor | None:

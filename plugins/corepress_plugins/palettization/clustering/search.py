@@ -1,7 +1,7 @@
 """The search for the clusters of many groups, side by side on grids of equal size."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from attrs import define, field
@@ -16,8 +16,8 @@ _BINS_PER_CLUSTER = 16
 _FEWEST_BINS, _MOST_BINS = 128, 4096
 _FEWEST_LONGEST, _FIRST_BAND = 24, 192
 _FEW_LEVELS, _SOME_LEVELS = 1 << 12, 1 << 18
-# Prices of clusters that are held at a time, for as many groups as that allows, one part at least.
-_PRICES = 1 << 22
+# Numbers in the tables of the dynamic programme, for as many groups at a time as that allows.
+_IN_TABLES = 1 << 22
 
 
 def coarse_bins(k: int) -> int:
@@ -86,28 +86,13 @@ def search(searches: list[Search], k: int) -> None:
         for bins in one.sizes(k):
             one.grids.append(_OnGrid.of(one.levels, bins))
             alike[bins, one.exact].append(one.grids[-1])
-    for (bins, exact), grids in alike.items():
-        for some in _lots(grids, bins * _longest(bins, k)):
-            at_edges = zip(*(grid.levels.at(grid.edges) for grid in some), strict=True)
-            chosen = _unlimited_edges([np.concatenate(sums, axis=1) for sums in at_edges], k, exact=exact)
-            for grid, part in zip(some, _split(chosen, some), strict=True):
-                grid.choose(part)
+    for (_, exact), grids in alike.items():
+        at_edges = zip(*(grid.levels.at(grid.edges) for grid in grids), strict=True)
+        chosen = _unlimited_edges([np.concatenate(sums, axis=1) for sums in at_edges], k, exact=exact)
+        for grid, part in zip(grids, _split(chosen, grids), strict=True):
+            grid.choose(part)
     for outweighed in (False, True):
         _refine([s for s in searches if not s.exact and s.levels.outweighed is outweighed], outweighed=outweighed)
-
-
-def _lots(grids: list[_OnGrid], prices: int) -> Iterator[list[_OnGrid]]:
-    """Cut a list into lots that are not too many at a time, each group having a number of prices."""
-    lot: list[_OnGrid] = []
-    taken = 0
-    for grid in grids:
-        more = grid.edges.shape[1] * prices
-        if lot and taken + more > _PRICES:
-            yield lot
-            lot, taken = [], 0
-        lot.append(grid)
-        taken += more
-    yield lot
 
 
 def _refine(searches: list[Search], *, outweighed: bool) -> None:
@@ -142,24 +127,34 @@ def _unlimited_edges(sums: Sequence[Floats], k: int, *, exact: bool) -> Integers
     """
     bins, count = len(sums[0]) - 1, sums[0].shape[1]
     chosen = np.empty((k + 1, count), np.int64)
-    groups = np.arange(count)
-    middles = np.arange(k + 1)[:, None] * bins // k
+    felt = np.ones(count, np.bool_)
     longest, band = _longest(bins, k), bins if exact else min(_FIRST_BAND, bins)
-    while len(groups):
-        part = sums if len(groups) == count else [after[:, groups] for after in sums]
-        found = best_edges(part, k, longest, band, exact=exact)
-        chosen[:, groups] = found
-        # One cluster in place of two neighbours was not considered where both are longer than the limit.
-        pairs = (found[2:] - found[:-2] > longest) & (longest < bins)
-        felt = pairs.any(axis=0)
-        if exact:
-            # A cluster as long as the limit might have been longer.
-            felt |= ((np.diff(found, axis=0) >= longest) & (longest < bins)).any(axis=0)
-        else:
-            felt = (pairs & _could_merge([np.take_along_axis(after, found, axis=0) for after in part])).any(axis=0)
-        felt |= ((np.abs(found - middles) >= band) & (band < bins)).any(axis=0)
-        groups, longest, band = groups[felt], min(4 * longest, bins), min(4 * band, bins)
+    while felt.any():
+        groups = np.flatnonzero(felt)
+        lot = max(_IN_TABLES // (longest * bins + k * (longest + bins)), 1)
+        for some in (groups[start : start + lot] for start in range(0, len(groups), lot)):
+            part = [after[:, some] for after in sums]
+            chosen[:, some] = best_edges(part, k, longest, band, exact=exact)
+            felt[some] = _feels_limits(part, chosen[:, some], longest, band, exact=exact)
+        longest, band = min(4 * longest, bins), min(4 * band, bins)
     return chosen
+
+
+def _feels_limits(
+    sums: Sequence[Floats], chosen: Integers, longest: int, band: int, *, exact: bool
+) -> NDArray[np.bool_]:
+    """Return in which groups (G,) the chosen edges (k + 1, G) might be others without the limits."""
+    bins, k = len(sums[0]) - 1, len(chosen) - 1
+    # One cluster in place of two neighbours was not considered where both are longer than the limit.
+    pairs = (chosen[2:] - chosen[:-2] > longest) & (longest < bins)
+    if exact:
+        # A cluster as long as the limit might have been longer.
+        felt = pairs.any(axis=0) | ((np.diff(chosen, axis=0) >= longest) & (longest < bins)).any(axis=0)
+    else:
+        felt = (pairs & _could_merge([np.take_along_axis(after, chosen, axis=0) for after in sums])).any(axis=0)
+    middles = np.arange(k + 1)[:, None] * bins // k
+    felt |= ((np.abs(chosen - middles) >= band) & (band < bins)).any(axis=0)
+    return np.asarray(felt)
 
 
 def _could_merge(sums: Sequence[Floats]) -> NDArray[np.bool_]:

@@ -300,3 +300,27 @@ def test_exact_clusters_part_values_that_the_histogram_cannot_tell_apart() -> No
         )
         torn[exact] = bool((most > least).any())
     assert torn == {False: False, True: True}
+
+
+@pytest.mark.parametrize("k", [16, 64])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_many_equal_values_do_not_wear_out_the_sums(k: int, weighted: bool) -> None:
+    values = (normal(1, 600_000) * 0.05).clamp(-0.1, 0.03)
+    weights = torch.full_like(values, 0.1) if weighted else None
+    error = squared_error(values, cluster_scalars(values, k, weights=weights))
+    assert error <= squared_error(values, cluster_scalars(values, k, weights=weights, exact=True)) * (1 + 1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e37])
+def test_neither_size_of_values_nor_of_weights_is_too_much(scale: float) -> None:
+    values, weights = normal(1, COUNTED), normal(1, COUNTED, seed=1).square()
+    plain = cluster_scalars(values, 16, weights=weights)
+    for factor in (1e-30, 1e30):
+        scaled = cluster_scalars(values * scale, 16, weights=weights * factor)
+        torch.testing.assert_close(scaled.centroids / scale, plain.centroids, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_an_error(value: float) -> None:
+    with pytest.raises(WeightError, match=r"^the weights of the values to cluster contain NaN or infinity$"):
+        cluster_scalars(normal(1, 10), 2, weights=torch.full((1, 10), value))
