@@ -55,10 +55,8 @@ class Histogram:
             counted = None if weights is None else weights[part].flatten().to(torch.float64)
             moments = values[part].flatten().to(torch.float64)
             moments = moments if counted is None else moments.mul_(counted)
-            # Counting is fastest with indices of 64 bits.
-            bins = found.flatten().to(torch.int64)
             for total, what in zip(sums, (counted, moments), strict=True):
-                count = torch.bincount(bins, what, minlength=len(found) * cells)
+                count = torch.bincount(found.flatten(), what, minlength=len(found) * cells)
                 # Adding another type would be several times slower.
                 total[rows] += count.to(torch.float64).view(-1, cells)
         mass, moment = sums[..., :-1].numpy()
