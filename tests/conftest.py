@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 
 import pytest
+import torch
 from hypothesis import settings
 
 from corepress.plugin import Registry, using_registry
@@ -10,6 +11,9 @@ from corepress.plugin.discovery import ALLOW_VARIABLE, BLOCK_VARIABLE, Candidate
 
 settings.register_profile("corepress", deadline=None, derandomize=True)
 settings.load_profile("corepress")
+
+# The tensors of tests are small: threads would wait for each other more than they work.
+torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -260,6 +260,10 @@ class Pipeline:
         return draw_up(self._stages, target, training=train, deployment=wanted, strict=strict)
 
     def _check_needs(self, data: object, loss_fn: object, trained: bool = False) -> None:
+        if data is not None and not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+            raise PlanError(f"data is of type {type(data).__name__}; pass an iterable of batches")
+        if loss_fn is not None and not callable(loss_fn):
+            raise PlanError(f"loss_fn is of type {type(loss_fn).__name__}; pass loss_fn=lambda model, batch: ...")
         for stage in self._stages:
             kinds, needs = stage.spec.kind, stage.spec.needs
             if trained and "training" in kinds:

@@ -195,3 +195,18 @@ def test_every_start_of_a_run_has_an_end(model, toys, events):
         event.split(" with")[0].split(":")[0] for event in events if event.startswith(("start", "end with", "error"))
     ]
     assert ends == ["start", "start", "error", "start", "error", "end", "start", "end", "start", "error"]
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"data": 7}, "data is of type int; pass an iterable of batches"),
+        ({"data": [], "loss_fn": "mse"}, "loss_fn is of type str; pass loss_fn=lambda model, batch: ..."),
+    ],
+)
+def test_what_is_no_data_and_no_loss_is_refused_before_any_work(model, given, text):
+    before = fingerprint(model)
+    with pytest.raises(PlanError) as caught:
+        Pipeline([Stage("kmeans")]).compress(model, inplace=True, **given)
+    assert str(caught.value) == text
+    assert same(fingerprint(model), before)
