@@ -19,10 +19,10 @@ demo: $(VENV)/.with-demo  ## train, prune, palettize, export, verify and report,
 	$(BIN)/python demo/digits.py
 
 test: $(VENV)/.with-test  ## the whole test suite
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 test-fast: $(VENV)/.with-test  ## the test suite without what takes long
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n auto -m "not slow"
 
 lint: $(VENV)/.with-dev  ## ruff and mypy
 	$(BIN)/ruff check .
