@@ -64,12 +64,18 @@ def test_the_work_is_enough_for_every_worker(together, monkeypatch, workers, mos
     assert {len(company) * 25 for company in together} == ({most} if workers < 5 else set())
 
 
-def test_the_company_changes_no_value(toys, together):
+def test_the_company_changes_no_value(toys, together, monkeypatch):
     found = Pipeline([Stage("sign")]).compress(layers(5, 6, 7))
     assert len(together) == 1
-    for name, alone in (("0", 5), ("1", 6), ("2", 7)):
-        assert alone == found.get_submodule(name).weight.shape[0]
-        assert found.get_submodule(name).weight.unique().numel() == 2
+    monkeypatch.setattr(encoder, "_FEWEST_TOGETHER", 1)
+    monkeypatch.setattr(encoder, "_MOST_TOGETHER", 1)
+    alone = Pipeline([Stage("sign")]).compress(layers(5, 6, 7))
+    assert len(together) == 1
+    for name, size in (("0", 5), ("1", 6), ("2", 7)):
+        weight = found.get_submodule(name).weight
+        assert size == weight.shape[0]
+        assert weight.unique().numel() == 2
+        assert torch.equal(weight, alone.get_submodule(name).weight)
 
 
 def test_a_weight_that_is_refused_does_not_keep_the_others(together, answer):

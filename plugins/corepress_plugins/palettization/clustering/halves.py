@@ -5,7 +5,7 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from corepress_plugins.palettization.clustering.histogram import compact
+from corepress_plugins.palettization.clustering.histogram import clusters_of_codes, compact
 from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, means_between, outweighing
 
 _CODES = 1 << 16
@@ -76,15 +76,9 @@ class Halves:
 
     def look_up(self, boundaries: Integers) -> Tensor:
         """Return the cluster (G, n), uint8, of every value, given the positions (k + 1, G) that bound the clusters."""
-        groups, width = self.occupied.shape
         rank = np.empty(_CODES, np.int64)
         rank[_ASCENDING] = np.arange(_CODES)
-        ranks = rank[self.occupied]
-        inner = boundaries[1:-1]
-        starts = ranks[np.arange(groups), np.minimum(inner, width - 1)]
-        starts = np.where(inner < self.levels.counts, starts, _CODES) + np.arange(groups) * (_CODES + 1)
-        marks = np.bincount(starts.ravel(), minlength=groups * (_CODES + 1)).astype(np.uint8)
-        by_rank = np.cumsum(marks.reshape(groups, _CODES + 1)[:, :-1], axis=1, dtype=np.uint8)
+        by_rank = clusters_of_codes(rank[self.occupied], self.levels.counts, boundaries, _CODES)
         tables = torch.from_numpy(by_rank[:, rank])
         found = [table.index_select(0, row) for table, row in zip(tables, self.patterns, strict=True)]
         indices = torch.stack(found)

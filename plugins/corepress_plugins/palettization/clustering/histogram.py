@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from attrs import frozen
+from numpy.typing import NDArray
 from torch import Tensor
 
 from corepress_plugins.palettization.clustering.levels import Floats, Integers, Levels, means_between, outweighing
@@ -70,13 +71,7 @@ class Histogram:
 
     def look_up(self, boundaries: Integers) -> Tensor:
         """Return the cluster (G, n), uint8, of every value, given the positions (k + 1, G) that bound the clusters."""
-        groups, width = self.occupied.shape
-        cells = 2 * self.half + 2
-        inner = boundaries[1:-1]
-        starts = self.occupied[np.arange(groups), np.minimum(inner, width - 1)]
-        starts = np.where(inner < self.levels.counts, starts, cells) + np.arange(groups) * (cells + 1)
-        marks = np.bincount(starts.ravel(), minlength=groups * (cells + 1)).astype(np.uint8)
-        table = np.cumsum(marks.reshape(groups, cells + 1)[:, :-1], axis=1, dtype=np.uint8)
+        table = clusters_of_codes(self.occupied, self.levels.counts, boundaries, 2 * self.half + 2)
         table[:, -1] = 0
         tables = torch.from_numpy(table)
         indices = torch.empty(self.codes.shape, dtype=torch.uint8)
@@ -118,6 +113,19 @@ def _blocks(groups: int, width: int) -> Iterator[tuple[slice, slice]]:
     for row in range(0, groups, rows):
         for column in range(0, width, columns):
             yield slice(row, min(row + rows, groups)), slice(column, min(column + columns, width))
+
+
+def clusters_of_codes(occupied: Integers, counts: Integers, boundaries: Integers, codes: int) -> NDArray[np.uint8]:
+    """Return the cluster of every code (G, codes), given the ascending codes (G, N) that are the levels of each group.
+
+    `counts` (G,) says how many of them are levels, `boundaries` (k + 1, G) are the positions that bound the clusters.
+    """
+    groups, width = occupied.shape
+    inner = boundaries[1:-1]
+    starts = occupied[np.arange(groups), np.minimum(inner, width - 1)]
+    starts = np.where(inner < counts, starts, codes) + np.arange(groups) * (codes + 1)
+    marks = np.bincount(starts.ravel(), minlength=groups * (codes + 1)).astype(np.uint8)
+    return np.cumsum(marks.reshape(groups, codes + 1)[:, :-1], axis=1, dtype=np.uint8)
 
 
 def compact(mass: Floats, *others: Floats) -> tuple[list[Floats], Integers, Integers]:

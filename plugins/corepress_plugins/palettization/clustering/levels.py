@@ -68,14 +68,9 @@ class Levels:
         mass, first, second = self.mass[groups], self.first[groups], self.second[groups]
         return Levels(self.values[groups], masses, self.counts[groups], mass, first, second, self.unit[groups])
 
-    @property
-    def sums(self) -> "Sums":
-        """The running sums alone."""
-        return Sums.of([self])
-
     def at(self, positions: Integers) -> tuple[Floats, Floats, Floats]:
         """Return the three running sums at positions (..., G)."""
-        return self.sums.at(positions, np.arange(len(self.counts)))
+        return Sums.of([self]).at(positions, np.arange(len(self.counts)))
 
     def cost(self, boundaries: Integers) -> Floats:
         """Return the squared error (G,) of the clusters between boundaries (k + 1, G)."""

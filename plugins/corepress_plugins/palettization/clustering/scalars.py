@@ -8,6 +8,7 @@ from torch import Tensor
 
 from corepress.errors import WeightError
 from corepress_plugins.palettization.clustering.assignment import assign
+from corepress_plugins.palettization.clustering.finite import is_finite
 from corepress_plugins.palettization.clustering.halves import Halves, as_halves
 from corepress_plugins.palettization.clustering.histogram import Histogram
 from corepress_plugins.palettization.clustering.levels import Integers
@@ -68,9 +69,9 @@ class Scalars:
         if not 1 <= self.k <= 256:
             raise ValueError(f"k = {self.k} clusters are not possible: choose 1 to 256")
         values = self.values.detach().to(torch.float32).contiguous()
-        if not _is_finite(values):
+        if not is_finite(values):
             raise WeightError("the values to cluster contain NaN or infinity: repair the weight first")
-        if self.weights is not None and not _is_finite(self.weights):
+        if self.weights is not None and not is_finite(self.weights):
             raise WeightError("the weights of the values to cluster contain NaN or infinity")
         object.__setattr__(self, "values", values)
 
@@ -188,10 +189,6 @@ def _counted(
     if patterns is not None:
         return Halves.of(*patterns, weights, fitted, zero=zero)
     return Histogram.of(values, half, weights, fitted, zero=zero)
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    return not tensor.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(tensor))).all())
 
 
 def _rows(tensor: Tensor | None, part: slice) -> Tensor | None:

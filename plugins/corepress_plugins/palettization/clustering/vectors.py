@@ -7,6 +7,7 @@ from torch import Tensor
 
 from corepress.errors import WeightError
 from corepress_plugins.palettization.clustering.few_vectors import few_distinct
+from corepress_plugins.palettization.clustering.finite import is_finite
 from corepress_plugins.palettization.clustering.nearest import Assigned, assign_vectors, by_axes, squared_distances
 from corepress_plugins.palettization.clustering.result import Clustering
 from corepress_plugins.palettization.clustering.threads import one_thread
@@ -46,7 +47,7 @@ def cluster_vectors(points: Tensor, k: int, *, generator: torch.Generator, weigh
     if not 1 <= k <= 256:
         raise ValueError(f"k = {k} clusters are not possible: choose 1 to 256")
     points = points.detach().to(torch.float32)
-    if not torch.isfinite(torch.stack(torch.aminmax(points))).all():
+    if not is_finite(points):
         raise WeightError("the vectors to cluster contain NaN or infinity: repair the weight first")
     with one_thread():
         return _clustered(points, None if weights is None else weights.to(torch.float32), k, generator)

@@ -10,6 +10,7 @@ from torch import Tensor
 from corepress.algorithm import Simulator, WeightFacts
 from corepress.encoding import Palettized
 from corepress.errors import WeightError
+from corepress_plugins.palettization.clustering.finite import is_finite
 from corepress_plugins.palettization.dkm.attention import Attention
 from corepress_plugins.palettization.dkm.basis import Basis, begin, channel_scale, unit_of
 from corepress_plugins.palettization.dkm.config import ModuleDKMPalettizerConfig
@@ -76,7 +77,7 @@ class PaletteSimulator(Simulator):
         """
         if not self.palettizes:
             return
-        if not torch.isfinite(torch.stack(torch.aminmax(weight))).all():
+        if not is_finite(weight):
             raise WeightError("some of its values are NaN or infinite")
         if self.scale is not None:
             self.scale.copy_(self._scale(weight, self.scale))

@@ -20,8 +20,8 @@ class Table:
 
     `counts` (G, U) is float32, zero for pruned values and for padding. `codes` (G * P,), int32, are the 16-bit patterns
     of the P values of every group, and `rows` tells the row of each pattern among all G * U points; both are None where
-    every value is a point of its own. The many
-    weights of a layer have few distinct values of 16 bits. Cho et al., eDKM (2023).
+    every value is a point of its own. The many weights of a layer have few distinct values of 16 bits. Cho et al., eDKM
+    (2023).
     """
 
     points: Tensor

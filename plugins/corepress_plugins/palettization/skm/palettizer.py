@@ -63,7 +63,8 @@ class SKMPalettizer(BoundCompressor):
         if per_sample is None:
             per_sample = any(config.per_sample for config in entries(self.config.global_config))
         spec = FisherDiagonal.spec(per_sample=per_sample)
-        TorchTarget(self.model).require_idle(TorchTarget(self.model).weights())
+        given = TorchTarget(self.model)
+        given.require_idle(given.weights())
         # On a copy, since a forward pass may write to weights: embeddings with max_norm do.
         target = TorchTarget(copy.deepcopy(self.model))
         weights = [weight for weight in target.weights() if weight.obstacle is None]
