@@ -101,9 +101,11 @@ def test_the_make_targets_exist():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_every_algorithm_is_in_the_table():
+def test_every_algorithm_is_in_the_table_with_its_summary():
     from corepress.plugin import registry
 
+    rows = [line for line in README.splitlines() if line.startswith("| `")]
     for spec in registry().algorithms():
         if registry().provider(spec).distribution == "corepress":
-            assert f"| `{spec.name}` |" in README
+            (row,) = [row for row in rows if row.startswith(f"| `{spec.name}` |")]
+            assert f"| {spec.summary} |" in row

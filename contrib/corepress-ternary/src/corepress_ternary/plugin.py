@@ -9,7 +9,7 @@ def register_algorithms() -> list[AlgorithmSpec]:
     return [
         AlgorithmSpec(
             name="ternary",
-            summary="Replace every weight by -s, 0 or +s: a palette of 2 bits, per tensor or per output channel.",
+            summary="Replace every weight by -s, 0 or +s, with one s per tensor or per output channel (2-bit palette).",
             config="corepress_ternary.config:TernaryConfig",
             implementation="corepress_ternary.algorithm:TernaryWeights",
             produces="palette",

@@ -9,7 +9,7 @@ def register_algorithms() -> list[AlgorithmSpec]:
     return [
         AlgorithmSpec(
             name="custom",
-            summary="Palettize weights with LUTs and indices that a function of your own computes for each group.",
+            summary="Palettize weights with your own function, which computes the LUT and the indices of each group.",
             config="corepress_plugins.palettization.custom.config:CustomPalettizerConfig",
             implementation="corepress_plugins.palettization.custom.algorithm:CustomPalettization",
             produces="palette",

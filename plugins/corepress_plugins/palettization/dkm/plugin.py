@@ -9,7 +9,7 @@ def register_algorithms() -> list[AlgorithmSpec]:
     return [
         AlgorithmSpec(
             name="dkm",
-            summary="Palettize weights while the model trains, by k-means that gradients flow through.",
+            summary="Palettize weights by differentiable k-means: the LUT is learned during training.",
             config="corepress_plugins.palettization.dkm.config:DKMPalettizerConfig",
             implementation="corepress_plugins.palettization.dkm.algorithm:DifferentiableKMeans",
             kind=("weight", "training"),

@@ -9,7 +9,7 @@ def register_algorithms() -> list[AlgorithmSpec]:
     return [
         AlgorithmSpec(
             name="kmeans",
-            summary="Palettize weights by k-means: per tensor or in groups, scalars or vectors, float or 8-bit LUTs.",
+            summary="Palettize weights by k-means: per tensor or per group; scalars or vectors; float or 8-bit LUT.",
             config="corepress_plugins.palettization.kmeans.config:PostTrainingPalettizerConfig",
             implementation="corepress_plugins.palettization.kmeans.algorithm:KMeansPalettization",
             produces="palette",

@@ -9,7 +9,7 @@ def register_algorithms() -> list[AlgorithmSpec]:
     return [
         AlgorithmSpec(
             name="skm",
-            summary="Palettize weights by k-means in which values count by how much the loss feels them.",
+            summary="Palettize weights by sensitivity-weighted k-means (Fisher information).",
             config="corepress_plugins.palettization.skm.config:SKMPalettizerConfig",
             implementation="corepress_plugins.palettization.skm.algorithm:SensitiveKMeans",
             needs="loss",

@@ -9,7 +9,7 @@ def register_algorithms() -> list[AlgorithmSpec]:
     return [
         AlgorithmSpec(
             name="uniform",
-            summary="Palettize weights with LUTs equally spaced between the smallest and the largest value.",
+            summary="Palettize weights with LUT entries equally spaced between the smallest and the largest value.",
             config="corepress_plugins.palettization.uniform.config:UniformPalettizerConfig",
             implementation="corepress_plugins.palettization.uniform.algorithm:UniformPalettization",
             produces="palette",

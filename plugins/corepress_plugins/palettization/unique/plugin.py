@@ -9,7 +9,7 @@ def register_algorithms() -> list[AlgorithmSpec]:
     return [
         AlgorithmSpec(
             name="unique",
-            summary="Palettize weights of at most 256 distinct values or vectors without loss, in as few bits as hold.",
+            summary="Palettize weights without loss, if they have at most 256 distinct values or vectors.",
             config="corepress_plugins.palettization.unique.config:UniquePalettizerConfig",
             implementation="corepress_plugins.palettization.unique.algorithm:UniquePalettization",
             produces="palette",

@@ -9,7 +9,7 @@ def register_algorithms() -> list[AlgorithmSpec]:
     return [
         AlgorithmSpec(
             name="magnitude",
-            summary="Prune the weights of smallest magnitude: single ones, kernels, channels, blocks, or n of every m.",
+            summary="Prune the weights of smallest magnitude: single weights, kernels, channels, blocks or n:m groups.",
             config="corepress_plugins.pruning.magnitude.config:MagnitudePrunerConfig",
             implementation="corepress_plugins.pruning.magnitude.algorithm:MagnitudePruning",
             kind=("weight", "training"),

@@ -9,7 +9,7 @@ def register_algorithms() -> list[AlgorithmSpec]:
     return [
         AlgorithmSpec(
             name="threshold",
-            summary="Prune the weights of a magnitude up to a threshold, where enough of them are that small.",
+            summary="Prune the weights up to a magnitude threshold. Skip tensors that would get too few zeros.",
             config="corepress_plugins.pruning.threshold.config:ThresholdPrunerConfig",
             implementation="corepress_plugins.pruning.threshold.algorithm:ThresholdPruning",
             produces="sparsity",

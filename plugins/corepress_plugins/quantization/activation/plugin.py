@@ -9,7 +9,7 @@ def register_algorithms() -> list[AlgorithmSpec]:
     return [
         AlgorithmSpec(
             name="activation",
-            summary="Quantize activations to 8 bits, with ranges calibrated over samples of the inputs.",
+            summary="Quantize the activations of a Core ML program to 8 bits, with ranges calibrated on samples.",
             config="corepress_plugins.quantization.activation.config:ActivationQuantizationConfig",
             implementation="corepress_plugins.quantization.activation.algorithm:RangeQuantization",
             kind=("activation",),

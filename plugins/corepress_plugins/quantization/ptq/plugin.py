@@ -9,7 +9,7 @@ def register_algorithms() -> list[AlgorithmSpec]:
     return [
         AlgorithmSpec(
             name="ptq",
-            summary="Quantize weights to 8 or 4 bits by rounding to nearest: per tensor, per channel or in blocks.",
+            summary="Quantize weights to 4 or 8 bits by rounding to nearest, per tensor, channel or block.",
             config="corepress_plugins.quantization.ptq.config:PostTrainingQuantizerConfig",
             implementation="corepress_plugins.quantization.ptq.algorithm:RoundToNearest",
             produces="affine",
