@@ -47,5 +47,9 @@ class ExportError(CorepressError, ValueError):
     """A model cannot be written to, or read from, a Core ML program as asked."""
 
 
+class OutputError(CorepressError, OSError):
+    """An output cannot be written where it was asked for; what was there is what it was before."""
+
+
 class VerificationError(CorepressError, AssertionError):
     """A Core ML program does not hold the weights of the model it is compared with, or computes something else."""

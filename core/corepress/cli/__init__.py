@@ -1,4 +1,4 @@
-"""The command line: one small file for each command.
+"""The command line: one small file per command.
 
-No module that defines a command imports torch or coremltools when it is imported; listing plugins has to be quick.
+The modules of the commands import neither torch nor coremltools at import time, to keep `corepress plugins` fast.
 """

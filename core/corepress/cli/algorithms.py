@@ -1,4 +1,4 @@
-"""`corepress algorithms`: what a recipe may ask for."""
+"""`corepress algorithms`: list the algorithms."""
 
 import json
 from typing import Any
@@ -13,12 +13,12 @@ from corepress.plugin import AlgorithmSpec, registry
 @click.command(cls=Command)
 @json_option
 def algorithms(as_json: bool) -> None:
-    """List the algorithms that the plugins offer."""
+    """List the installed algorithms."""
     found = [_facts(spec) for spec in registry().algorithms()]
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        click.echo("\n".join(map(_described, found)) or "no plugin offers an algorithm; see 'corepress plugins'")
+        click.echo("\n".join(map(_described, found)) or "no algorithms are installed; see 'corepress plugins'")
 
 
 def _facts(spec: AlgorithmSpec) -> dict[str, Any]:

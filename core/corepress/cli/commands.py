@@ -1,4 +1,4 @@
-"""How commands end: exit codes, error messages without tracebacks, and `--debug` to see them."""
+"""Exit codes, error messages without tracebacks, and the option `--debug`."""
 
 import traceback
 import warnings
@@ -21,13 +21,13 @@ class WorkFailed(click.ClickException):
 
 
 class WrongUsage(click.ClickException):
-    """What the command was given is wrong: a name, a file, a configuration."""
+    """A name, a file or a configuration that the user gave is wrong."""
 
     exit_code = 2
 
 
 def _note_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
-    # `meta` is shared by a command and its group, so the option counts wherever it stands.
+    # A command and its group share `meta`, so that `--debug` works before and after the name of the command.
     context.meta[_DEBUG] = context.meta.get(_DEBUG, False) or value
 
 
@@ -51,7 +51,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group whose commands exit with 0 (done), 1 (the work failed) or 2 (wrong usage or configuration)."""
+    """A group whose commands exit with 0 (success), 1 (the work failed) or 2 (wrong usage or configuration)."""
 
     command_class = Command
 
@@ -60,7 +60,7 @@ class Group(click.Group):
         self.params.append(_debug_option())
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an exception becomes one message on stderr and an exit code."""
+        """Run the command. Turn an exception into one message on stderr and an exit code."""
         try:
             with _plain_warnings():
                 return super().invoke(ctx)
@@ -81,7 +81,7 @@ def _failure(error: Exception) -> click.ClickException:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Show the warnings of corepress without the line of code that gave them."""
+    """Show the warnings of corepress without the line of code that raised them."""
     with warnings.catch_warnings():
         show = warnings.showwarning
 

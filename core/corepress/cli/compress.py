@@ -1,4 +1,4 @@
-"""`corepress compress`: run a recipe and write the result."""
+"""`corepress compress`: compress a model with a recipe and write the result."""
 
 from pathlib import Path
 from typing import Any
@@ -7,8 +7,8 @@ import click
 
 from corepress.cli import options
 from corepress.cli.commands import Command, WrongUsage
-from corepress.cli.outputs import check_writable, size_on_disk
-from corepress.files import replacing
+from corepress.cli.outputs import check_apart, check_writable, size_on_disk, source_of
+from corepress.files import overlap, replacing
 
 _PACKAGE = ".mlpackage"
 _SUFFIXES = (".pt", ".safetensors", _PACKAGE)
@@ -25,27 +25,27 @@ _DEFAULT_TARGET = "iOS18"
     metavar="OUT",
     required=True,
     type=click.Path(path_type=Path),
-    help="What to write: a state dict (.pt or .safetensors) or a Core ML package (.mlpackage).",
+    help="Output: a state dict (.pt or .safetensors) or a Core ML package (.mlpackage).",
 )
 @options.state_option
 @options.target_option
 @options.strict_option
 @click.option(
-    "--data", metavar="MODULE:NAME", help="A callable that returns calibration batches, for recipes that need them."
+    "--data", metavar="MODULE:NAME", help="Function that returns calibration batches. Some algorithms need it."
 )
-@click.option("--loss", metavar="MODULE:NAME", help="A function (model, batch) -> loss, for recipes that need one.")
+@click.option("--loss", metavar="MODULE:NAME", help="Function (model, batch) -> loss. Some algorithms need it.")
 @click.option(
     "--example-input",
     "shapes",
     metavar="SHAPE",
     multiple=True,
-    help="An input of the model, for an .mlpackage: 1,3,224,224 or 1,128:int32. Repeat it for further inputs.",
+    help="Shape of a model input, to write an .mlpackage: 1,3,224,224 or 1,128:int32. Repeat it for more inputs.",
 )
 @click.option(
     "--example-inputs",
     "inputs_function",
     metavar="MODULE:NAME",
-    help="A callable that returns all inputs; by default 'example_inputs' in the module of MODEL.",
+    help="Function that returns all model inputs. Default: 'example_inputs' in the module of MODEL.",
 )
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @options.json_option
@@ -65,11 +65,13 @@ def compress(
     as_json: bool,
     report_file: Path | None,
 ) -> None:
-    """Compress MODEL by RECIPE, write OUT and print the report.
+    """Compress MODEL with RECIPE, write OUT and print a report.
 
-    MODEL is package.module:name, a torch.nn.Module or a callable without arguments that returns one; modules in the
-    current directory are found. An .mlpackage is verified against the compressed model before it takes its place.
-    MODEL may be an .mlpackage itself, and OUT is then another one, or the same with --force.
+    MODEL is package.module:name: a torch.nn.Module, or a function without arguments that returns one. The module can
+    be in the current directory. If OUT is an .mlpackage, corepress verifies it against the compressed model before it
+    writes OUT.
+
+    MODEL can also be an .mlpackage. OUT is then another .mlpackage, or the same one with --force.
     """
     if out.suffix not in _SUFFIXES:
         raise WrongUsage(f"{out}: the name must end in one of {', '.join(_SUFFIXES)}")
@@ -78,35 +80,46 @@ def compress(
     from corepress.cli.models import is_package, load_any, safetensors_torch
     from corepress.cli.references import called, function, resolve
 
-    check_writable(out, force)
     from_package = is_package(model)
+    outputs = {"-o": out, "--report": report_file}
+    in_place = from_package and overlap(out, Path(model)) == "is"
+    check_apart(
+        outputs, {"RECIPE": recipe, "--state": state, "MODEL": Path(model) if from_package and not in_place else None}
+    )
+    check_writable(out, package=out.suffix == _PACKAGE, force=force)
     if from_package and out.suffix != _PACKAGE:
-        raise WrongUsage(f"{out}: what is made of an .mlpackage is an .mlpackage")
+        raise WrongUsage(f"{out}: MODEL is an .mlpackage, so the output must be one too")
     if from_package and (shapes or inputs_function):
-        raise WrongUsage(f"{model}: a Core ML package knows its inputs; leave --example-input and --example-inputs out")
+        raise WrongUsage(
+            f"{model}: a Core ML package defines its own inputs; remove --example-input(s)"
+        )
     if out.suffix == ".safetensors":
         safetensors_torch()
     pipeline = Pipeline.from_yaml(recipe)
     module = load_any(model, state)
+    batches = None if data is None else resolve(data, "data")
+    loss_fn = None if loss is None else function(loss, "loss")
     inputs = None
     if out.suffix == _PACKAGE and not from_package:
         target = target or _DEFAULT_TARGET
         inputs = example_inputs(shapes, inputs_function, model)
+    sources = {"MODEL": model, "--data": data, "--loss": loss, "--example-inputs": inputs_function}
+    check_apart(outputs, {word: source_of(reference) for word, reference in sources.items()})
     small = pipeline.compress(
         module,
-        data=None if data is None else called(resolve(data, "data"), data, "data"),
-        loss_fn=None if loss is None else function(loss, "loss"),
+        data=None if data is None else called(batches, data, "data"),
+        loss_fn=loss_fn,
         minimum_deployment_target=target,
         strict=strict,
     )
-    _write(small, out, inputs, target)
+    _write(small, out, force, inputs, target)
     options.print_table(pipeline.report(), as_json, report_file)
 
 
-def _write(model: Any, out: Path, inputs: Any, target: str | None) -> None:
+def _write(model: Any, out: Path, force: bool, inputs: Any, target: str | None) -> None:
     from corepress.cli import writers
 
-    with replacing(out) as new:
+    with replacing(out, package=out.suffix == _PACKAGE, replace=force) as new:
         if out.suffix == _PACKAGE and inputs is None:
             model.save(str(new))
         elif out.suffix == _PACKAGE:

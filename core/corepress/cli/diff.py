@@ -1,4 +1,4 @@
-"""`corepress diff`: what two Core ML packages of one model store and compute."""
+"""`corepress diff`: compare two Core ML packages of the same model."""
 
 from pathlib import Path
 
@@ -18,9 +18,9 @@ _PACKAGE = click.Path(path_type=Path, exists=True)
 @input_options
 @options.json_option
 def diff(a: Path, b: Path, given: tuple[str, ...], is_random: bool, seed: int, as_json: bool) -> None:
-    """Compare two Core ML packages of one model, weight by weight.
+    """Compare two Core ML packages, weight by weight.
 
-    With inputs, from files or random, both run, and what they compute is compared layer by layer too.
+    Both packages must come from the same model. With --input or --random, corepress also runs both packages and compares the results layer by layer.
     """
     from corepress import coreml
     from corepress.cli.program_inputs import program_inputs

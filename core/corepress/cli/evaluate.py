@@ -1,4 +1,4 @@
-"""`corepress evaluate`: a metric of a Core ML package over data."""
+"""`corepress evaluate`: measure a metric of a Core ML package on data."""
 
 from pathlib import Path
 from typing import Any
@@ -17,22 +17,22 @@ from corepress.cli.json_output import echo_json
     "--data",
     metavar="MODULE:NAME",
     required=True,
-    help="A callable that returns batches: pairs of inputs and target.",
+    help="Function that returns batches. A batch is a pair (inputs, target).",
 )
 @click.option(
     "--metric",
     metavar="METRIC",
     default="accuracy",
     show_default=True,
-    help="accuracy, top5, mse, or MODULE:NAME, a function (outputs, target) -> number.",
+    help="accuracy, top5, mse, or MODULE:NAME of a function (outputs, target) -> number.",
 )
 @click.option("--max-batches", metavar="N", type=click.IntRange(min=1), help="Stop after N batches.")
 @precision_option
 @options.json_option
 def evaluate(package: Path, data: str, metric: str, max_batches: int | None, precision: Any, as_json: bool) -> None:
-    """Measure how good a Core ML package is on data, averaged over all samples.
+    """Measure a metric of a Core ML package on data.
 
-    It needs no Mac: the package runs with torch kernels. Modules in the current directory are found.
+    The result is the average over all samples. The command works on any machine: it runs the package with torch kernels. MODULE can be in the current directory.
     """
     from corepress import coreml
     from corepress.cli.references import called, function, resolve

@@ -1,4 +1,4 @@
-"""Example inputs: written as shapes, or made by a function."""
+"""Example inputs, from shapes or from a function."""
 
 import sys
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ _DTYPES = {"float16": torch.float16, "float32": torch.float32, "int32": torch.in
 def example_inputs(shapes: Sequence[str], function: str | None, model: str) -> Any:
     """Return the example inputs of a conversion.
 
-    They come from `shapes` such as "1,3,224,224" or "1,128:int32", from `function` (`package.module:name`), or else
-    from `example_inputs` in the module that `model` names: a callable or the inputs themselves.
+    The sources are `shapes` such as "1,3,224,224" or "1,128:int32", and `function` (`package.module:name`). Without
+    both, the source is `example_inputs` in the module of `model`: a function, or the inputs themselves.
 
     Raises:
-        WrongUsage: none or several of these are given, or one of them is wrong.
+        WrongUsage: no source or both sources are given, or a source is wrong.
     """
     if shapes and function:
         raise WrongUsage("give --example-input or --example-inputs, not both")
@@ -46,7 +46,7 @@ def _from_shape(text: str) -> Tensor:
         shape = []
     if not shape or min(shape) < 1 or dtype not in {"", *_DTYPES}:
         raise WrongUsage(
-            f"example input {text!r} must read like 1,3,224,224 or 1,128:int32, with one of {', '.join(_DTYPES)}"
+            f"example input {text!r} must look like 1,3,224,224 or 1,128:int32; dtypes: {', '.join(_DTYPES)}"
         )
     kind = _DTYPES[dtype or "float32"]
     if not kind.is_floating_point:

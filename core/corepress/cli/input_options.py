@@ -1,4 +1,4 @@
-"""The options that give a program its inputs."""
+"""Options for the inputs of a program."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,25 +12,25 @@ _INPUT = click.option(
     "given",
     metavar="NAME=FILE.npy",
     multiple=True,
-    help="An input of the program; FILE.npz alone gives all that it holds, by their names. Repeat it for further ones.",
+    help="Input of the program. FILE.npz without NAME: all its arrays, by name. Repeat it for more inputs.",
 )
 _RANDOM = click.option(
     "--random",
     "is_random",
     is_flag=True,
-    help="Make up the inputs that are not given: numbers from 0 to 1, and zeros for integers.",
+    help="Generate the inputs that are not given: floats between 0 and 1, integers 0.",
 )
-_SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The seed of --random.")
+_SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of --random.")
 
 precision_option = click.option(
     "--precision",
     type=click.Choice(["model", "float32"]),
     default="model",
     show_default=True,
-    help="Round to half precision where the program does, or nowhere but in what is stored.",
+    help="model: round float16 results as the program does. float32: compute everything in float32.",
 )
 
 
 def input_options(command: F) -> F:
-    """Give a command the options `given`, `is_random` and `seed`, from which `program_inputs` makes arrays."""
+    """Add the options `given`, `is_random` and `seed` to a command, for `program_inputs`."""
     return _INPUT(_RANDOM(_SEED(command)))

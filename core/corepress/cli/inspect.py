@@ -1,4 +1,4 @@
-"""`corepress inspect`: what a Core ML package stores."""
+"""`corepress inspect`: show how a Core ML package stores its weights."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from corepress.cli.json_output import echo_json
     "--against",
     metavar="Y.mlpackage",
     type=click.Path(path_type=Path, exists=True),
-    help="Show the signal-to-noise ratio of each weight against the one in this package of the same model.",
+    help="Show the signal-to-noise ratio of each weight, compared with this package of the same model.",
 )
 @options.json_option
 def inspect(package: Path, against: Path | None, as_json: bool) -> None:

@@ -7,6 +7,6 @@ import click
 
 
 def echo_json(value: Any) -> None:
-    """Print plain data as JSON; infinite values and NaN, which JSON lacks, are written as null."""
+    """Print plain data as JSON. JSON has no infinite values and no NaN; they become null."""
     plain = json.loads(json.dumps(value), parse_constant=lambda _: None)
     click.echo(json.dumps(plain, indent=2))

@@ -20,7 +20,7 @@ from corepress.cli.verify import verify
 def main() -> None:
     """Compress neural networks for Core ML and PyTorch.
 
-    Exit codes: 0 done, 1 the work failed, 2 wrong usage or configuration.
+    Exit codes: 0 = success, 1 = the work failed, 2 = wrong usage or configuration.
     """
 
 

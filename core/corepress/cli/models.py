@@ -1,4 +1,4 @@
-"""Models named on the command line, and the states to load into them."""
+"""Load the models and states that the command line names."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,17 +14,19 @@ from corepress.targets import load_state
 
 
 def load_model(reference: str, state_file: Path | None) -> nn.Module:
-    """Return the model that `package.module:name` stands for, a module or a callable that makes one, with its state.
+    """Return the model that `package.module:name` names, and load the state into it.
+
+    The name is that of a module, or of a function that returns one.
 
     Raises:
-        WrongUsage: there is no such model, or the state is not one of its.
+        WrongUsage: there is no such model, or the state does not fit it.
     """
     if is_package(reference):
         raise WrongUsage(f"model {reference!r}: give the torch model as package.module:name")
     found = resolve(reference, "model")
     model = found if isinstance(found, nn.Module) else called(found, reference, "model")
     if not isinstance(model, nn.Module):
-        raise WrongUsage(f"model {reference!r} must give a torch.nn.Module, not a {type(model).__name__}")
+        raise WrongUsage(f"model {reference!r} must be or return a torch.nn.Module, not a {type(model).__name__}")
     if state_file is None:
         return model
     try:
@@ -34,12 +36,12 @@ def load_model(reference: str, state_file: Path | None) -> nn.Module:
 
 
 def is_package(reference: str) -> bool:
-    """Tell whether a model is named by the path of a Core ML package."""
+    """Return whether a model reference is the path of a Core ML package."""
     return Path(reference).suffix == ".mlpackage"
 
 
 def load_any(reference: str, state_file: Path | None) -> nn.Module | Path:
-    """Return the torch model that a reference stands for, or the path of a Core ML package.
+    """Return the torch model that a reference names, or the path of a Core ML package.
 
     Raises:
         WrongUsage: there is no such model, or a state is given for a package.
@@ -47,15 +49,15 @@ def load_any(reference: str, state_file: Path | None) -> nn.Module | Path:
     if not is_package(reference):
         return load_model(reference, state_file)
     if state_file is not None:
-        raise WrongUsage(f"{reference}: a Core ML package has weights of its own; leave --state out")
+        raise WrongUsage(f"{reference}: a Core ML package contains its weights; remove --state")
     return Path(reference)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Return the state dict in a `.pt` (or `.pth`) or `.safetensors` file; nothing in it is executed.
+    """Return the state dict in a `.pt` (or `.pth`) or `.safetensors` file, without executing code from the file.
 
     Raises:
-        WrongUsage: it cannot be read, or holds something else.
+        WrongUsage: the file cannot be read, or does not contain a state dict.
     """
     if not path.is_file():
         raise WrongUsage(f"{path}: there is no such file")
@@ -65,12 +67,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise
     except Exception as error:
         raise WrongUsage(
-            f"{path}: no state dict can be read from it; write one with torch.save(model.state_dict(), path)"
+            f"{path}: cannot read a state dict from it; write one with torch.save(model.state_dict(), path)"
         ) from error
     if not isinstance(state, Mapping):
-        raise WrongUsage(f"{path}: holds a {type(state).__name__}, not a state dict")
+        raise WrongUsage(f"{path}: contains a {type(state).__name__}, not a state dict")
     if wrong := [key for key, value in state.items() if not isinstance(value, Tensor)]:
-        raise WrongUsage(f"{path}: {wrong[0]!r} is no tensor; save model.state_dict() alone")
+        raise WrongUsage(f"{path}: {wrong[0]!r} is not a tensor; save only model.state_dict()")
     return dict(state)
 
 
@@ -90,6 +92,6 @@ def safetensors_torch() -> Any:
         import safetensors.torch
     except ImportError as error:
         raise WrongUsage(
-            "safetensors is not installed, which .safetensors files need; pip install 'corepress[safetensors]'"
+            ".safetensors files need the package safetensors; pip install 'corepress[safetensors]'"
         ) from error
     return safetensors.torch

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from corepress.cli.outputs import check_writable
-from corepress.files import replacing
+from corepress.files import write_text
 
 if TYPE_CHECKING:
     from corepress.pipeline import Plan, Report
@@ -21,16 +21,14 @@ package_argument = click.argument("package", metavar="X.mlpackage", type=click.P
 state_option = click.option(
     "--state",
     type=click.Path(path_type=Path),
-    help="Load these weights into the model: a state dict, .pt or .safetensors.",
+    help="Load this state dict (.pt or .safetensors) into the model.",
 )
-strict_option = click.option(
-    "--strict", is_flag=True, help="Fail on weights that are skipped and on rules that select nothing."
-)
+strict_option = click.option("--strict", is_flag=True, help="Fail if a weight is skipped or if a rule matches nothing.")
 
 
 def _checked(_: click.Context, __: click.Parameter, file: Path | None) -> Path | None:
     if file is not None:
-        check_writable(file, force=True)
+        check_writable(file)
     return file
 
 
@@ -40,7 +38,7 @@ report_option = click.option(
     metavar="FILE",
     type=click.Path(path_type=Path),
     callback=_checked,
-    help="Write the table as JSON to FILE.",
+    help="Also write the table to FILE, as JSON. An existing FILE is replaced.",
 )
 
 
@@ -60,13 +58,12 @@ class _Target(click.ParamType[str]):
 
 
 target_option = click.option(
-    "--target", type=_Target(), metavar="TARGET", help="The oldest system to run on: iOS16, iOS18, macOS15, ..."
+    "--target", type=_Target(), metavar="TARGET", help="Minimum deployment target: iOS16, iOS18, macOS15, ..."
 )
 
 
 def print_table(table: "Plan | Report", as_json: bool, report_file: Path | None) -> None:
     """Print a plan or a report, and write it to a file if one is asked for."""
     if report_file is not None:
-        with replacing(report_file) as new:
-            new.write_text(table.to_json() + "\n", encoding="utf-8")
+        write_text(report_file, table.to_json() + "\n")
     click.echo(table.to_json() if as_json else str(table))

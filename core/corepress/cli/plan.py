@@ -6,6 +6,7 @@ import click
 
 from corepress.cli import options
 from corepress.cli.commands import Command
+from corepress.cli.outputs import check_apart, source_of
 
 
 @click.command(cls=Command)
@@ -25,14 +26,18 @@ def plan(
     as_json: bool,
     report_file: Path | None,
 ) -> None:
-    """Show what RECIPE would do to MODEL, and do nothing.
+    """Show how RECIPE would compress MODEL, without compressing it.
 
-    MODEL is package.module:name, a torch.nn.Module or a callable without arguments that returns one; modules in the
-    current directory are found. Or it is the path of an .mlpackage.
+    MODEL is package.module:name: a torch.nn.Module, or a function without arguments that returns one. The module can
+    be in the current directory. MODEL can also be the path of an .mlpackage.
     """
     from corepress import Pipeline
-    from corepress.cli.models import load_any
+    from corepress.cli.models import is_package, load_any
 
+    outputs = {"--report": report_file}
+    check_apart(outputs, {"RECIPE": recipe, "--state": state, "MODEL": Path(model) if is_package(model) else None})
     pipeline = Pipeline.from_yaml(recipe)
-    table = pipeline.plan(load_any(model, state), minimum_deployment_target=target, strict=strict)
+    module = load_any(model, state)
+    check_apart(outputs, {"MODEL": source_of(model)})
+    table = pipeline.plan(module, minimum_deployment_target=target, strict=strict)
     options.print_table(table, as_json, report_file)

@@ -1,4 +1,4 @@
-"""`corepress plugins`: what is installed, and what became of it."""
+"""`corepress plugins`: list the installed plugins and their status."""
 
 import json
 
@@ -14,7 +14,10 @@ from corepress.plugin import PluginRecord, registry
 @json_option
 @click.option("--traceback", "failed", metavar="NAME", help="Show why the plugin NAME failed to load.")
 def plugins(as_json: bool, failed: str | None) -> None:
-    """List the plugins: name, distribution, version, status, algorithms and hooks."""
+    """List the installed plugins.
+
+    Each entry has the name, distribution, version, status, algorithms and hooks of a plugin.
+    """
     records = registry().records
     if failed is not None:
         click.echo(_traceback(failed, records))

@@ -1,4 +1,4 @@
-"""Inputs of a program: read from files, or made up."""
+"""Inputs of a program, from files or random."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,10 +11,10 @@ from corepress.coreml.interpreter.inputs import Input
 
 
 def program_inputs(given: Sequence[str], expected: Iterable[Input], seed: int | None) -> dict[str, Any]:
-    """Return arrays by input name: those in the files `given`, and random ones for the rest where there is a seed.
+    """Return arrays by input name: from the files `given`, and with a seed random arrays for all other inputs.
 
     Raises:
-        WrongUsage: a file is missing or no array, or what is given does not read like NAME=FILE.npy or FILE.npz.
+        WrongUsage: a file is missing or contains no array, or an option is not NAME=FILE.npy or FILE.npz.
     """
     found: dict[str, Any] = {}
     for text in given:
@@ -25,15 +25,15 @@ def program_inputs(given: Sequence[str], expected: Iterable[Input], seed: int | 
     if seed is None:
         return found
     rng = np.random.default_rng(seed)
-    made_up = {each.name: _random(each, rng) for each in expected}
-    return made_up | found
+    generated = {each.name: _random(each, rng) for each in expected}
+    return generated | found
 
 
 def _read(text: str) -> dict[str, Any]:
     name, is_named, file = text.rpartition("=")
     path = Path(file)
     if path.suffix != (".npy" if is_named else ".npz"):
-        raise WrongUsage(f"--input {text!r} must read like NAME=FILE.npy or FILE.npz")
+        raise WrongUsage(f"--input {text!r} must have the form NAME=FILE.npy or FILE.npz")
     if not path.is_file():
         raise WrongUsage(f"{path}: there is no such file")
     try:
@@ -41,11 +41,11 @@ def _read(text: str) -> dict[str, Any]:
             loaded = np.load(stream, allow_pickle=False)
             return {name: loaded} if is_named else dict(loaded)
     except Exception as error:
-        raise WrongUsage(f"{path}: no array can be read from it; write one with numpy.save or numpy.savez") from error
+        raise WrongUsage(f"{path}: cannot read an array from it; write one with numpy.save or numpy.savez") from error
 
 
 def _random(expected: Input, rng: np.random.Generator) -> Any:
-    """Return a random array in the first or smallest shape that the program takes."""
+    """Return a random array with the first or smallest shape that the program accepts."""
     bounds = expected.bounds or tuple((n or 1, n) for n in expected.shape)
     shape = expected.shapes[0] if expected.shapes else tuple(max(low, 1) for low, _ in bounds)
     if expected.dtype.is_floating_point:

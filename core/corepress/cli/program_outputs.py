@@ -1,4 +1,4 @@
-"""Outputs of a program: described, and written to files."""
+"""Describe the outputs of a program, and write them to files."""
 
 import json
 import re
@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from corepress.coreml.table import table
-from corepress.files import replacing
+from corepress.files import check_output, replacing, write_text
 
 
 def facts(outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what there is to say about each output as plain data; labels and probabilities are given whole."""
+    """Describe each output as plain data. Labels and probabilities are complete."""
     return {name: _of_array(value) if isinstance(value, np.ndarray) else value for name, value in outputs.items()}
 
 
 def described(outputs: Mapping[str, Any]) -> str:
-    """Return a table of the arrays, and below it the labels and the likeliest classes of a classifier."""
+    """Return a table of the arrays, followed by the labels and the most probable classes of a classifier."""
     arrays = {name: _of_array(value) for name, value in outputs.items() if isinstance(value, np.ndarray)}
     rows = [
         (
@@ -34,16 +34,36 @@ def described(outputs: Mapping[str, Any]) -> str:
 
 
 def write(outputs: Mapping[str, Any], folder: Path) -> None:
-    """Write each output to a file of its name in the folder, which is made if need be."""
+    """Write each output to a file of its name in the folder, which is made if need be.
+
+    Raises:
+        OutputError: a file cannot be written, in most cases before any of them is.
+    """
     folder.mkdir(exist_ok=True)
-    for name, value in outputs.items():
-        stem = re.sub(r"[^\w.-]", "_", name)
+    files = {folder / name: outputs[output] for output, name in _file_names(outputs).items()}
+    for file in files:
+        check_output(file)
+    for file, value in files.items():
         if isinstance(value, np.ndarray):
-            with replacing(folder / f"{stem}.npy") as new:
-                np.save(new, value)
+            with replacing(file) as new, new.open("wb") as stream:
+                np.save(stream, value)
         else:
-            with replacing(folder / f"{stem}.json") as new:
-                new.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+            write_text(file, json.dumps(value, indent=2) + "\n")
+
+
+def _file_names(outputs: Mapping[str, Any]) -> dict[str, str]:
+    """Return a file name for each output; names that differ in other characters than these get a number."""
+    stems: dict[str, str] = {}
+    for name in outputs:
+        stem = sanitized = re.sub(r"[^\w.-]", "_", name)
+        number = 2
+        # Some file systems do not distinguish upper and lower case.
+        while stem.lower() in map(str.lower, stems.values()):
+            stem, number = f"{sanitized}-{number}", number + 1
+        stems[name] = stem
+    return {
+        name: f"{stem}.{'npy' if isinstance(outputs[name], np.ndarray) else 'json'}" for name, stem in stems.items()
+    }
 
 
 def _of_array(value: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Python objects named on the command line, as `package.module:name`."""
+"""Load Python objects that the command line names as `package.module:name`."""
 
 import importlib
 import sys
@@ -11,14 +11,14 @@ from corepress.config.suggestions import did_you_mean
 
 
 def resolve(reference: str, what: str) -> Any:
-    """Return the object that `package.module:name` stands for; modules of the current directory are found first.
+    """Return the object that `package.module:name` names. Modules in the current directory come first.
 
     Raises:
         WrongUsage: there is no such module or name, or importing the module fails.
     """
     module_name, colon, name = reference.partition(":")
     if not (module_name and colon and name):
-        raise WrongUsage(f"{what} {reference!r} must read package.module:name")
+        raise WrongUsage(f"{what} {reference!r} must have the form package.module:name")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -37,19 +37,19 @@ def resolve(reference: str, what: str) -> Any:
 
 
 def function(reference: str, what: str) -> Callable[..., Any]:
-    """Return the callable that `package.module:name` stands for.
+    """Return the callable that `package.module:name` names.
 
     Raises:
-        WrongUsage: there is none.
+        WrongUsage: there is no such object, or it is not callable.
     """
     return _callable(resolve(reference, what), reference, what)
 
 
 def called(found: Any, reference: str, what: str) -> Any:
-    """Return what an object found by `resolve` returns when it is called without arguments.
+    """Call an object that `resolve` found, without arguments, and return the result.
 
     Raises:
-        WrongUsage: it cannot be called so, or it fails.
+        WrongUsage: the object is not callable, or the call fails.
     """
     make = _callable(found, reference, what)
     try:

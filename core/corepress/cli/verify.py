@@ -1,4 +1,4 @@
-"""`corepress verify`: whether a package holds the weights of a model, and computes what it computes."""
+"""`corepress verify`: compare the weights and outputs of a Core ML package with a model."""
 
 from pathlib import Path
 
@@ -18,15 +18,15 @@ from corepress.cli.json_output import echo_json
     "shapes",
     metavar="SHAPE",
     multiple=True,
-    help="An input of the model, to compare outputs too: 1,3,224,224 or 1,128:int32. Repeat it for further inputs.",
+    help="Shape of a model input, to also compare outputs: 1,3,224,224 or 1,128:int32. Repeat it for more inputs.",
 )
 @click.option(
-    "--example-inputs", "inputs_function", metavar="MODULE:NAME", help="A callable that returns all inputs instead."
+    "--example-inputs", "inputs_function", metavar="MODULE:NAME", help="Function that returns all model inputs."
 )
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=0),
-    help="The relative error that outputs may have: by default 1e-4, or 2e-2 in half precision.",
+    help="Largest relative error of the outputs. Default: 1e-4, or 2e-2 in float16.",
 )
 @options.json_option
 def verify(
@@ -38,10 +38,12 @@ def verify(
     tolerance: float | None,
     as_json: bool,
 ) -> None:
-    """Compare every weight of a Core ML package with MODEL, bit for bit, and with example inputs every output.
+    """Compare a Core ML package with MODEL.
 
-    MODEL is package.module:name, a torch.nn.Module or a callable without arguments that returns one; --state holds the
-    compressed weights that 'corepress compress' has written.
+    The command compares every weight bit for bit. With example inputs, it also compares every output.
+
+    MODEL is package.module:name: a torch.nn.Module, or a function without arguments that returns one. Use --state to
+    load the compressed weights that 'corepress compress' wrote.
     """
     from corepress import coreml
     from corepress.cli.example_inputs import example_inputs

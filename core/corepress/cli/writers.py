@@ -1,4 +1,4 @@
-"""Write a compressed model: as a state dict or as a Core ML package."""
+"""Write a compressed model as a state dict or as a Core ML package."""
 
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from corepress.targets.metadata import PROVENANCE
 
 def write_pt(model: nn.Module, path: Path) -> None:
     """Write the state dict, which `corepress.load_state` loads into a fresh model."""
-    torch.save(_tensors(model), path)
+    with path.open("wb") as stream:
+        torch.save(_tensors(model), stream)
 
 
 def write_safetensors(model: nn.Module, path: Path) -> None:
-    """Write the state dict; the file's metadata say what made it."""
+    """Write the state dict, with the provenance of the model in the metadata of the file."""
     seen: set[int] = set()
     state = {}
     for name, value in _tensors(model).items():
@@ -32,10 +33,10 @@ def write_safetensors(model: nn.Module, path: Path) -> None:
 
 
 def write_package(model: nn.Module, path: Path, example_inputs: Any, target: str | None) -> None:
-    """Convert the model, write the package, read it back and compare every weight, and the outputs where it can run.
+    """Convert the model, write the package and verify it: every weight, and the outputs if the package can run.
 
     Raises:
-        VerificationError: the package does not hold the weights of the model, or computes something else.
+        VerificationError: the weights or the outputs of the package differ from those of the model.
     """
     converted = coreml.convert(model, example_inputs, minimum_deployment_target=target)
     converted.save(str(path))

@@ -15,6 +15,7 @@ from corepress.config.rules import Rules
 from corepress.config.scalars import NameKey, TypeKey
 from corepress.config.schema import Configuration, ModuleConfig, structure
 from corepress.config.structuring import converter
+from corepress.files import write_text
 
 M = TypeVar("M", bound=ModuleConfig)
 
@@ -70,7 +71,7 @@ class CompressionConfig(Configuration, Generic[M]):
         """Return the configuration as YAML text, and write it to `path` if one is given."""
         text = dump_yaml(self.as_dict())
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            write_text(path, text)
         return text
 
     def origin(self, path: str) -> str | None:

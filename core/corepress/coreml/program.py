@@ -5,21 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from corepress.coreml._coremltools import ct, load_milproto, mil_convert, undisturbed
+from corepress.coreml.package import check_unchanged, name_of, open_package
 from corepress.errors import ExportError
 
 
 def open_model(model: Any) -> Any:
     """Return the MLModel of a model or of the path of an `.mlpackage`; raises ExportError when it is no ML program."""
     if isinstance(model, str | Path):
-        path = Path(model)
-        if not path.exists():
-            raise ExportError(f"{str(model)!r}: there is no such package")
-        if not (path / "Manifest.json").is_file():
-            raise ExportError(f"{path} is not an .mlpackage; give the folder that MLModel.save has written")
-        try:
-            model = ct.models.MLModel(str(path), skip_model_load=True)
-        except Exception as error:
-            raise ExportError(f"{path} cannot be read, it may be damaged: {error}") from error
+        model = open_package(Path(model))
     if not isinstance(model, ct.models.MLModel):
         raise ExportError(f"expected an MLModel or the path of an .mlpackage, not {type(model).__name__}")
     kind = model.get_spec().WhichOneof("Type")
@@ -37,14 +30,16 @@ def load_program(mlmodel: Any, version: int | None = None) -> Any:
     """
     spec = mlmodel.get_spec()
     try:
-        return load_milproto(
+        program = load_milproto(
             model_spec=spec,
             specification_version=int(version or spec.specificationVersion),
             file_weights_dir=mlmodel.weights_dir,
         )
     except Exception as error:
-        where = getattr(mlmodel, "package_path", None) or "the package"
-        raise ExportError(f"{where} cannot be read, its weight file may be damaged: {error}") from error
+        check_unchanged(mlmodel)
+        raise ExportError(f"{name_of(mlmodel)} cannot be read, its weight file may be damaged: {error}") from error
+    check_unchanged(mlmodel)
+    return program
 
 
 def blocks(program: Any) -> Iterator[Any]:

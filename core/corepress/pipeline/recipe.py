@@ -6,6 +6,7 @@ from typing import Any, TextIO
 
 from corepress.config import Document, Problem, dump_yaml, json_schema, load_yaml, raise_problems
 from corepress.config.suggestions import did_you_mean
+from corepress.files import write_text
 from corepress.pipeline.stage import BoundStage, Stage, bind
 from corepress.plugin import registry
 
@@ -76,7 +77,7 @@ def to_yaml(data: Mapping[str, Any], path: str | Path | None = None) -> str:
     """Return a recipe as YAML, and write it to `path` when one is given."""
     text = dump_yaml(data)
     if path is not None:
-        Path(path).write_text(text, encoding="utf-8")
+        write_text(path, text)
     return text
 
 

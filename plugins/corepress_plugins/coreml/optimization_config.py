@@ -16,6 +16,7 @@ from corepress.config import (
     structure,
 )
 from corepress.errors import ConfigError
+from corepress.files import write_text
 from corepress_plugins.coreml.op_config import OpCompressorConfig
 from corepress_plugins.coreml.palettizer_config import OpPalettizerConfig
 from corepress_plugins.coreml.pruner_config import OpMagnitudePrunerConfig, OpThresholdPrunerConfig
@@ -163,7 +164,7 @@ class OptimizationConfig(Configuration):
         """Return the configuration as YAML text, and write it to `path` if one is given."""
         text = dump_yaml(self.as_dict())
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            write_text(path, text)
         return text
 
 

@@ -21,4 +21,4 @@ def test_json_holds_the_same_facts(run):
 
 def test_without_plugins_the_way_out_is_named(run):
     with using_registry(Registry([])):
-        assert run("algorithms").stdout == "no plugin offers an algorithm; see 'corepress plugins'\n"
+        assert run("algorithms").stdout == "no algorithms are installed; see 'corepress plugins'\n"

@@ -5,6 +5,7 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
+from tests.core.files.packages import stamp_of, write_package
 
 import corepress
 from corepress import Pipeline, coreml
@@ -86,10 +87,9 @@ def test_an_output_that_exists_is_replaced_only_by_force(run, folder):
 
 
 def test_a_package_that_exists_is_replaced_by_force(run, folder):
-    (folder / "small.mlpackage").mkdir()
-    (folder / "small.mlpackage" / "old").touch()
+    write_package(folder / "small.mlpackage", "old")
     assert run("compress", "recipe.yaml", "models:digits", "-o", "small.mlpackage", "--force").exit_code == 0
-    assert not (folder / "small.mlpackage" / "old").exists()
+    assert not (folder / "small.mlpackage" / "Data" / "a").exists()
     assert coreml.verify("small.mlpackage", _compressed_here())
 
 
@@ -98,14 +98,14 @@ def test_a_failed_verification_leaves_what_was_there(run, folder, monkeypatch):
         raise corepress.errors.VerificationError("0.weight: differs")
 
     monkeypatch.setattr("corepress.coreml.verify", fail, raising=False)
-    (folder / "small.mlpackage").mkdir()
+    write_package(folder / "small.mlpackage", "old")
     before = sorted(folder.iterdir())
     result = run("compress", "recipe.yaml", "models:digits", "-o", "small.mlpackage", "--force")
     assert (result.exit_code, result.stderr) == (1, "Error: 0.weight: differs\n")
     assert [path for path in sorted(folder.iterdir()) if path.name != "__pycache__"] == [
         path for path in before if path.name != "__pycache__"
     ]
-    assert not list((folder / "small.mlpackage").iterdir())
+    assert stamp_of(folder / "small.mlpackage") == "old"
 
 
 def test_weights_that_cannot_be_compressed_fail_the_work_and_write_nothing(run, folder):
@@ -127,7 +127,7 @@ def test_weights_that_cannot_be_compressed_fail_the_work_and_write_nothing(run, 
         (["-o", "s.pt", "--report", "no/r.json"], "no/r.json: there is no folder 'no'; make it first"),
         (
             ["-o", "s.mlpackage", "--example-input", "1,x"],
-            "example input '1,x' must read like 1,3,224,224 or 1,128:int32, with one of float16, float32, int32, int64",
+            "example input '1,x' must look like 1,3,224,224 or 1,128:int32; dtypes: float16, float32, int32, int64",
         ),
         (
             ["-o", "s.mlpackage", "--example-input", "1,1,8,8", "--example-inputs", "models:example_inputs"],
@@ -161,7 +161,7 @@ def test_safetensors_is_asked_for_before_any_work(run, folder, monkeypatch):
     result = run("compress", "recipe.yaml", "models:digits", "-o", "small.safetensors")
     assert (result.exit_code, result.stderr) == (
         2,
-        "Error: safetensors is not installed, which .safetensors files need; pip install 'corepress[safetensors]'\n",
+        "Error: .safetensors files need the package safetensors; pip install 'corepress[safetensors]'\n",
     )
 
 

@@ -20,11 +20,11 @@ def test_values_are_the_same_every_time_and_leave_the_global_generator_alone():
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_function_may_make_them():
+def test_a_function_can_return_them():
     assert example_inputs([], "models:example_inputs", "models:digits").shape == (1, 1, 8, 8)
 
 
 @pytest.mark.parametrize("text", ["", "0,1", "-1", "3x4", "1,2:float8", "1.5"])
 def test_other_texts_are_refused(text):
-    with pytest.raises(WrongUsage, match="must read like"):
+    with pytest.raises(WrongUsage, match="must look like"):
         example_inputs([text], None, "models:digits")

@@ -69,7 +69,7 @@ def test_strict_refuses_a_pattern_that_selects_nothing(run, folder):
     ("arguments", "message"),
     [
         (["nothing.yaml", "models:digits"], "nothing.yaml: there is no such file"),
-        (["recipe.yaml", "models"], "model 'models' must read package.module:name"),
+        (["recipe.yaml", "models"], "model 'models' must have the form package.module:name"),
         (
             ["recipe.yaml", "models:digit"],
             "model 'models:digit': module 'models' has no 'digit'; did you mean 'digits'?",
@@ -79,7 +79,7 @@ def test_strict_refuses_a_pattern_that_selects_nothing(run, folder):
             "model 'modles:digits': module 'modles' cannot be imported: ModuleNotFoundError: No module named 'modles'",
         ),
         (["recipe.yaml", "models:number"], "model 'models:number' cannot be called: its type is int"),
-        (["recipe.yaml", "models:text"], "model 'models:text' must give a torch.nn.Module, not a str"),
+        (["recipe.yaml", "models:text"], "model 'models:text' must be or return a torch.nn.Module, not a str"),
         (
             ["recipe.yaml", "models:needing"],
             "model 'models:needing' failed when called: TypeError: needing() missing 1 required positional argument: "
@@ -87,12 +87,12 @@ def test_strict_refuses_a_pattern_that_selects_nothing(run, folder):
         ),
         (
             ["recipe.yaml", "net.mlpackage", "--state", "small.pt"],
-            "net.mlpackage: a Core ML package has weights of its own; leave --state out",
+            "net.mlpackage: a Core ML package contains its weights; remove --state",
         ),
         (["recipe.yaml", "models:digits", "--state", "no.pt"], "no.pt: there is no such file"),
         (
             ["recipe.yaml", "models:digits", "--state", "recipe.yaml"],
-            "recipe.yaml: no state dict can be read from it; write one with torch.save(model.state_dict(), path)",
+            "recipe.yaml: cannot read a state dict from it; write one with torch.save(model.state_dict(), path)",
         ),
     ],
 )
@@ -113,8 +113,8 @@ def test_an_unknown_target_is_wrong_usage(run, folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([1, 2], "wrong.pt: holds a list, not a state dict"),
-        ({"state_dict": {}}, "wrong.pt: 'state_dict' is no tensor; save model.state_dict() alone"),
+        ([1, 2], "wrong.pt: contains a list, not a state dict"),
+        ({"state_dict": {}}, "wrong.pt: 'state_dict' is not a tensor; save only model.state_dict()"),
     ],
 )
 def test_a_file_that_holds_no_state_dict_is_refused(run, folder, content, message):

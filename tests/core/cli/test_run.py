@@ -72,13 +72,13 @@ def test_nothing_is_rounded_in_single_precision(run, package):
         (["x=image.npy"], 1, "the program has no input 'x'; expected 'input_1' (fp32 of shape (1, 1, 8, 8))"),
         (["input_1=flat.npy"], 1, "input 'input_1' must be fp32 of shape (1, 1, 8, 8), not of shape (64,)"),
         (["input_1=text.npy"], 1, "input 'input_1' must be fp32 of shape (1, 1, 8, 8), not <U1"),
-        (["image.npy"], 2, "--input 'image.npy' must read like NAME=FILE.npy or FILE.npz"),
+        (["image.npy"], 2, "--input 'image.npy' must have the form NAME=FILE.npy or FILE.npz"),
         (["input_1=no.npy"], 2, "no.npy: there is no such file"),
         (["input_1=image.npy"] * 2, 2, "--input input_1=image.npy: input 'input_1' is given twice"),
         (
             ["input_1=models.npy"],
             2,
-            "models.npy: no array can be read from it; write one with numpy.save or numpy.savez",
+            "models.npy: cannot read an array from it; write one with numpy.save or numpy.savez",
         ),
     ],
 )

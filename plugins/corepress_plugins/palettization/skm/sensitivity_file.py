@@ -10,8 +10,8 @@ from torch import Tensor
 
 from corepress.algorithm import Unsupported, WeightFacts
 from corepress.config.suggestions import did_you_mean
-from corepress.errors import PlanError
-from corepress.files import replacing
+from corepress.errors import OutputError, PlanError
+from corepress.files import check_output, replacing
 
 _ANEW = "compute it anew with SKMPalettizer.compute_sensitivity"
 
@@ -26,10 +26,10 @@ def write_sensitivity(sensitivity: Mapping[str, Tensor], path: str | Path) -> No
 def require_writable(path: str | Path) -> None:
     """Refuse a path that nothing can be written to, before any work."""
     _safetensors()
-    if not Path(path).parent.is_dir():
-        raise PlanError(f"sensitivity_path {str(path)!r}: there is no folder {str(Path(path).parent)!r}; make it first")
-    if Path(path).is_dir():
-        raise PlanError(f"sensitivity_path {str(path)!r} is a folder; give the path of a file in it")
+    try:
+        check_output(Path(path))
+    except OutputError as error:
+        raise PlanError(f"sensitivity_path {error}") from error
 
 
 def require_sensitivity(path: str, weight: WeightFacts) -> None:

@@ -170,7 +170,7 @@ def test_sensitivities_need_data_and_a_loss(model, data):
 def test_a_path_without_a_folder_is_refused_before_any_work(model, tmp_path):
     path = tmp_path / "none" / "s.safetensors"
     assert refusal(SKMPalettizer(model).compute_sensitivity, [], loss_fn, path) == (
-        f"sensitivity_path {str(path)!r}: there is no folder {str(path.parent)!r}; make it first"
+        f"sensitivity_path {path}: there is no folder {str(path.parent)!r}; make it first"
     )
 
 

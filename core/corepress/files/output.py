@@ -1,0 +1,97 @@
+"""Checks of an output before any work: what may be replaced, and whether its place can be written to."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from corepress.errors import OutputError
+from corepress.files.workspace import workspace
+
+
+def check_output(out: Path, *, package: bool = False) -> Path:
+    """Refuse an output that cannot be written, and return the path to write to: where `out` is a link, its target.
+
+    An existing output must be a regular file, or with `package` a Core ML package: nothing else may be replaced. The
+    place is tried with a temporary file.
+
+    Raises:
+        OutputError: with the reason and the way out; nothing has changed.
+    """
+    try:
+        target = _followed(out)
+        if not target.parent.is_dir():
+            raise OutputError(f"{out}: there is no folder {str(target.parent)!r}; make it first")
+        _check_kind(out, target, package)
+        _try_place(target, package)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {reason_of(error)}") from error
+    return target
+
+
+def reason_of(error: OSError) -> str:
+    """Return the reason of an error without the temporary path that it names."""
+    if isinstance(error, shutil.Error):
+        # Copying a folder lists (source, target, reason) of every file that failed.
+        return str(error.args[0][0][2])
+    return error.strerror or str(error)
+
+
+def is_package(path: Path) -> bool:
+    """Tell whether a path is a Core ML package: a folder whose Manifest.json lists the items of a model."""
+    try:
+        manifest = json.loads((path / "Manifest.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and {"itemInfoEntries", "rootModelIdentifier"} <= manifest.keys()
+
+
+def overlap(first: Path, second: Path) -> str | None:
+    """Return how the first path relates to the second: "is", "lies in" or "holds" it; None when they are apart."""
+    try:
+        if first.samefile(second):
+            return "is"
+    except OSError:
+        pass  # One of them does not exist: only the names can tell.
+    first, second = first.resolve(), second.resolve()
+    if first == second:
+        return "is"
+    if first.is_relative_to(second):
+        return "lies in"
+    return "holds" if second.is_relative_to(first) else None
+
+
+def _followed(out: Path) -> Path:
+    if not out.is_symlink():
+        return out
+    if not out.exists():
+        raise OutputError(f"{out} is a link to {str(out.readlink())!r}, which does not exist; remove the link")
+    return out.resolve()
+
+
+def _check_kind(out: Path, target: Path, package: bool) -> None:
+    if not os.path.lexists(target):
+        return
+    if package:
+        if not target.is_dir():
+            raise OutputError(f"{out} is a file, and no package that can be replaced; remove it first")
+        if not is_package(target):
+            raise OutputError(
+                f"{out} is a folder that holds no Core ML package, so it is not replaced; "
+                "remove it, or give another name"
+            )
+    elif target.is_dir():
+        raise OutputError(f"{out} is a folder, and no file that can be replaced; give the path of a file")
+    elif not target.is_file():
+        raise OutputError(f"{out} is no regular file; give the path of a file")
+
+
+def _try_place(target: Path, package: bool) -> None:
+    with workspace(target.parent) as folder:
+        probe = folder / target.name
+        if package:
+            probe.mkdir()
+        else:
+            probe.touch()
