@@ -90,9 +90,7 @@ def compress(
     if from_package and out.suffix != _PACKAGE:
         raise WrongUsage(f"{out}: MODEL is an .mlpackage, so the output must be one too")
     if from_package and (shapes or inputs_function):
-        raise WrongUsage(
-            f"{model}: a Core ML package defines its own inputs; remove --example-input(s)"
-        )
+        raise WrongUsage(f"{model}: a Core ML package defines its own inputs; remove --example-input(s)")
     if out.suffix == ".safetensors":
         safetensors_torch()
     pipeline = Pipeline.from_yaml(recipe)

@@ -20,7 +20,8 @@ _PACKAGE = click.Path(path_type=Path, exists=True)
 def diff(a: Path, b: Path, given: tuple[str, ...], is_random: bool, seed: int, as_json: bool) -> None:
     """Compare two Core ML packages, weight by weight.
 
-    Both packages must come from the same model. With --input or --random, corepress also runs both packages and compares the results layer by layer.
+    Both packages must come from the same model. With --input or --random, corepress also runs both packages and
+    compares the results layer by layer.
     """
     from corepress import coreml
     from corepress.cli.program_inputs import program_inputs

@@ -32,7 +32,8 @@ from corepress.cli.json_output import echo_json
 def evaluate(package: Path, data: str, metric: str, max_batches: int | None, precision: Any, as_json: bool) -> None:
     """Measure a metric of a Core ML package on data.
 
-    The result is the average over all samples. The command works on any machine: it runs the package with torch kernels. MODULE can be in the current directory.
+    The result is the average over all samples. The command works on any machine: it runs the package with torch
+    kernels. MODULE can be in the current directory.
     """
     from corepress import coreml
     from corepress.cli.references import called, function, resolve

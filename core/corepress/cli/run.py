@@ -37,8 +37,8 @@ def run(
 ) -> None:
     """Run a Core ML package and show its outputs.
 
-    The table shows the type, shape and range of every output. The command works on any machine: it runs the package with torch kernels. It rounds float16 results after every
-    operation.
+    The table shows the type, shape and range of every output. The command works on any machine: it runs the package
+    with torch kernels. It rounds float16 results after every operation.
     """
     from corepress import coreml
     from corepress.cli import program_outputs
