@@ -24,25 +24,31 @@ _SECTIONS = ("module_type_configs", "module_name_configs")
 
 @layered
 class CompressionConfig(Configuration, Generic[M]):
-    """Say which module gets which configuration; base class of the configurations that users write.
+    """Map modules to configurations. Base class of the configurations that users write.
 
-    A subclass names its `module_config`, is decorated with `layered`, and may add options of its own. A name wins over
-    a type, and a type over `global_config`; None leaves alone what it is given for, and what no level mentions is left
-    to the next one. When all three levels are empty, `global_config` is `module_config()` with its defaults. In place
-    of one configuration there may be a list of them, of which a weight gets the one with the largest
-    `weight_threshold` that it exceeds. The setters change the configuration in place, check the whole of it, and return
-    it.
+    A name wins over a type, and a type wins over `global_config`. None excludes a module. If a level does not mention a
+    module, the next level decides. If all three levels are empty, `global_config` is `module_config()` with its
+    defaults.
+
+    You can give a list of configurations. Each weight gets one, by its size: the one with the largest
+    `weight_threshold` that is smaller than the number of elements of the weight.
+
+    The setters change the configuration in place, check all of it, and return it. A subclass sets `module_config`, is
+    decorated with `layered`, and can add options.
     """
 
     module_config: ClassVar[type[ModuleConfig]] = ModuleConfig
 
-    global_config: BySize[M] | None = option(default=None, doc="for every module that no other level mentions")
+    global_config: BySize[M] | None = option(
+        default=None, doc="Configuration of all modules that no other rule matches."
+    )
     module_type_configs: dict[TypeKey, BySize[M] | None] = option(
-        factory=dict, doc='by class: "Linear", "torch.nn.Linear" or the class itself; subclasses match too'
+        factory=dict,
+        doc='Configurations by module class: "Linear", "torch.nn.Linear" or the class. Subclasses match too.',
     )
     module_name_configs: dict[NameKey, BySize[M] | None] = option(
         factory=dict,
-        doc="by module name, or by a regular expression that matches the whole name; the first one listed wins",
+        doc="Configurations by module name, or by a regular expression that matches the whole name. First match wins.",
     )
     _origins: dict[str, str] = attrs.field(init=False, factory=dict, eq=False, repr=False)
 

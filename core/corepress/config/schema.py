@@ -98,10 +98,10 @@ class Configuration:
 
 @configuration
 class ModuleConfig(Configuration):
-    """Hold what one algorithm is asked to do with one module; base class of the configurations of algorithms."""
+    """Hold the options of one algorithm for one module. Base class of the configurations of algorithms."""
 
     weight_threshold: int | None = option(
-        default=None, ge=0, doc="Leave weights of at most so many elements alone; None leaves none for its size."
+        default=None, ge=0, doc="Skip weights with at most this many elements. None: skip no weight for its size."
     )
 
     @property

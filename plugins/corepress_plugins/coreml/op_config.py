@@ -1,4 +1,4 @@
-"""What the configurations of operations have in common."""
+"""The common base class of the configurations of operations."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -19,12 +19,12 @@ class CompressionGranularity(StrEnum):
 
 @configuration
 class OpCompressorConfig(Configuration):
-    """Say how the weights of an operation are compressed; base class of the configurations that users write."""
+    """Configure how to compress the weights of an operation. Base class of the configurations that users write."""
 
     weight_threshold: int | None = option(
         default=2048,
         ge=0,
-        doc="Leave weights of at most so many elements alone; None leaves none for its size.",
+        doc="Skip weights with at most this many elements. None: skip no weight for its size.",
     )
 
     @property

@@ -40,21 +40,22 @@ _SECTIONS = ("op_type_configs", "op_name_configs")
 
 @layered
 class OptimizationConfig(Configuration):
-    """Say which operations are compressed, and how: for all, by type and by name.
+    """Configure which operations to compress, and how: all, by type and by name.
 
-    A name wins over a type, and a type over `global_config`; None leaves alone what it is given for. Names are those of
-    operations or of their constants, or regular expressions that match a whole name; that of a constant wins. Without
-    any configuration nothing is compressed. The setters change the configuration in place and return it.
+    A name wins over a type, and a type wins over `global_config`. None excludes an operation. A name is the name of an
+    operation or of a constant, or a regular expression that matches the whole name. The name of a constant wins over
+    the name of its operation. Without any configuration, nothing is compressed. The setters change the configuration in
+    place and return it.
     """
 
     global_config: OpCompressorConfig | None = option(
-        default=None, doc="for every operation that no other level mentions"
+        default=None, doc="Configuration of all operations that no other rule matches."
     )
     op_type_configs: dict[str, OpCompressorConfig | None] = option(
-        factory=dict, doc='by the type of the operation that reads a weight, such as "conv" or "linear"'
+        factory=dict, doc='Configurations by the type of the operation that reads a weight, such as "conv" or "linear".'
     )
     op_name_configs: dict[str, OpCompressorConfig | None] = option(
-        factory=dict, doc="by the name of the operation or of the constant"
+        factory=dict, doc="Configurations by the name of the operation or of the constant."
     )
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What `palettize_weights` can be asked for."""
+"""Configuration of `palettize_weights`."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,38 +14,38 @@ _NEED_BITS = ("kmeans", "uniform")
 
 @configuration
 class OpPalettizerConfig(OpCompressorConfig):
-    """Say how the weights of an operation are palettized; `n_bits` is another name of `nbits`."""
+    """Configure how to palettize the weights of an operation. `n_bits` is another name for `nbits`."""
 
     mode: str = option(
         default="kmeans",
         one_of=("kmeans", "uniform", "unique", "custom"),
-        doc="How tables are made: by clustering, equally spaced, without loss, or by lut_function; in any case.",
+        doc="How to compute LUTs: by k-means, equally spaced, without loss, or by lut_function. Case-insensitive.",
     )
     nbits: int | None = option(
-        default=None, one_of=_BITS, doc="Bits of an index, for kmeans and uniform: a table has 2 ** nbits entries."
+        default=None, one_of=_BITS, doc="Bits of an index, for kmeans and uniform: a LUT has 2 ** nbits entries."
     )
     lut_function: Any = option(
         default=None,
         doc="For custom: f(values of a group, channel axis first) -> (lut, indices), "
-        'or "package.module:function"; one that can be imported is held by that reference.',
+        'or "package.module:function". A function that can be imported is stored as such a reference.',
     )
     granularity: CompressionGranularity = option(
         default=CompressionGranularity.PER_TENSOR,
         one_of=(CompressionGranularity.PER_TENSOR, CompressionGranularity.PER_GROUPED_CHANNEL),
-        doc="One table for the tensor, or one for each group of channels.",
+        doc="One LUT per tensor, or one per group of channels.",
     )
     group_size: int = option(
-        default=32, ge=0, doc="Channels that share a table, for per_grouped_channel; 0 = all of them."
+        default=32, ge=0, doc="Number of channels that share a LUT, for per_grouped_channel; 0 = all channels."
     )
     channel_axis: int | None = option(
-        default=None, doc="Axis of groups and vectors; None = that of the output channels."
+        default=None, doc="Axis of groups and vectors; None = the axis of the output channels."
     )
-    cluster_dim: int = option(default=1, ge=1, doc="Length of the vectors that are entries of a table; 1 = scalars.")
+    cluster_dim: int = option(default=1, ge=1, doc="Length of the vectors in a LUT; 1 = scalars.")
     enable_per_channel_scale: bool = option(
-        default=False, doc="For kmeans: divide every output channel by its largest magnitude before clustering."
+        default=False, doc="For kmeans: divide each output channel by its largest magnitude before clustering."
     )
     num_kmeans_workers: int = option(
-        default=1, ge=1, doc="Weights that are clustered at a time; 1 = one for each core. Results do not depend on it."
+        default=1, ge=1, doc="Number of weights to cluster in parallel; 1 = one per core. Results do not depend on it."
     )
 
     @property

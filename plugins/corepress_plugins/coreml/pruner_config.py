@@ -1,4 +1,4 @@
-"""What `prune_weights` can be asked for."""
+"""Configuration of `prune_weights`."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,11 +9,11 @@ from corepress_plugins.coreml.op_config import OpCompressorConfig
 
 @configuration
 class OpThresholdPrunerConfig(OpCompressorConfig):
-    """Say which weights of an operation are small enough to be zero, and how many must be."""
+    """Configure how to prune the weights of an operation by a magnitude threshold."""
 
-    threshold: float = option(default=1e-12, ge=0, doc="Weights of at most this magnitude become zero.")
+    threshold: float = option(default=1e-12, ge=0, doc="Weights with at most this magnitude become zero.")
     minimum_sparsity_percentile: float = option(
-        default=0.5, ge=0, le=1, doc="Fraction of zeros below which a weight stays as it is, dense."
+        default=0.5, ge=0, le=1, doc="Minimum fraction of zeros. A tensor with fewer zeros stays dense and unchanged."
     )
 
     @property
@@ -32,19 +32,19 @@ class OpThresholdPrunerConfig(OpCompressorConfig):
 
 @configuration
 class OpMagnitudePrunerConfig(OpCompressorConfig):
-    """Say how the weights of an operation are pruned by their magnitude: `target_sparsity`, or `n_m_ratio`."""
+    """Configure how to prune the weights of an operation by magnitude: `target_sparsity` or `n_m_ratio`."""
 
     target_sparsity: float | None = option(default=None, ge=0, le=1, doc="Fraction of zeros.")
     block_size: int | None = option(
-        default=None, ge=2, doc="Consecutive channels along `dim` whose weights stand or fall together."
+        default=None, ge=2, doc="Number of consecutive channels along `dim` whose weights are pruned together."
     )
     n_m_ratio: tuple[int, int] | None = option(
-        default=None, ge=0, doc="(n, m): of every m weights along `dim`, the n of smallest magnitude become zero."
+        default=None, ge=0, doc="(n, m): prune the n smallest of every m weights along `dim`."
     )
     dim: int | None = option(
         default=None,
         one_of=(0, 1),
-        doc="Axis of blocks and ratios: 0 = output channels (the default of blocks), 1 = input channels (of ratios).",
+        doc="Axis: 0 = output channels (default for block_size), 1 = input channels (default for n_m_ratio).",
     )
 
     @property

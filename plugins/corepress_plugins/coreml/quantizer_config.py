@@ -1,4 +1,4 @@
-"""What `linear_quantize_weights` and `linear_quantize_activations` can be asked for."""
+"""Configuration of `linear_quantize_weights` and `linear_quantize_activations`."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,17 +12,17 @@ _SCHEMES = {"linear_symmetric": "symmetric", "linear": "affine"}
 
 @configuration
 class OpLinearQuantizerConfig(OpCompressorConfig):
-    """Say how the weights, or with 8 bits the activations, of an operation are quantized."""
+    """Configure how to quantize the weights of an operation, or with 8 bits its activations."""
 
     mode: str = option(
         default="linear_symmetric",
         one_of=tuple(_SCHEMES),
-        doc="Range around zero, or with a zero point from the smallest to the largest value; in any case.",
+        doc="linear_symmetric: range around zero. linear: minimum to maximum, with a zero point. Case-insensitive.",
     )
     dtype: DType = option(
         default=DType.INT8,
         one_of=(DType.INT8, DType.UINT8, DType.INT4, DType.UINT4),
-        doc="Type of the integers, as a string or as a type of numpy, torch or MIL.",
+        doc="Integer type, as a string or as a type of numpy, torch or MIL.",
     )
     granularity: CompressionGranularity = option(
         default=CompressionGranularity.PER_CHANNEL,
@@ -31,12 +31,12 @@ class OpLinearQuantizerConfig(OpCompressorConfig):
             CompressionGranularity.PER_CHANNEL,
             CompressionGranularity.PER_BLOCK,
         ),
-        doc="One scale for the tensor, for each output channel, or for each block; activations have one per tensor.",
+        doc="One scale per tensor, per output channel or per block. Activations have one scale per tensor.",
     )
     block_size: int | tuple[int, ...] = option(
         default=32,
         ge=0,
-        doc="For per_block: length of blocks along the input channels, or one for each axis; 0 = the whole axis.",
+        doc="For per_block: block length along the input channels, or one length per axis; 0 = the whole axis.",
     )
 
     def problems(self) -> Iterable[Problem]:
@@ -80,7 +80,7 @@ class OpLinearQuantizerConfig(OpCompressorConfig):
 
 @configuration
 class OpActivationLinearQuantizerConfig(OpLinearQuantizerConfig):
-    """Say how the activations of an operation are quantized: to 8 bits, with one scale per tensor."""
+    """Configure how to quantize the activations of an operation: 8 bits, one scale per tensor."""
 
     def problems(self) -> Iterable[Problem]:
         """Refuse 4-bit activations."""

@@ -1,4 +1,4 @@
-"""The options that palettization algorithms share: how a weight is cut into groups, and what an entry of a table is."""
+"""Common options of the palettization algorithms: the groups of a weight, and the entries of a LUT."""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -6,7 +6,7 @@ from enum import StrEnum
 from corepress.config import DType, ModuleConfig, Problem, configuration, option
 
 INDEX_BITS = (1, 2, 3, 4, 6, 8)
-"""The widths of an index that Core ML has."""
+"""The bit widths of an index that Core ML supports."""
 
 _NEEDS_IOS18 = 3
 
@@ -20,17 +20,19 @@ class PalettizationGranularity(StrEnum):
 
 @configuration
 class ModuleTableConfig(ModuleConfig):
-    """Say which values of a weight share a look-up table; base class of the configurations of palettization."""
+    """Configure which values of a weight share a LUT. Base class of the configurations of palettization."""
 
     granularity: PalettizationGranularity = option(
-        default=PalettizationGranularity.per_tensor, doc="One table for the tensor, or one for each group of channels."
+        default=PalettizationGranularity.per_tensor, doc="One LUT per tensor, or one per group of channels."
     )
-    group_size: int | None = option(default=None, ge=1, doc="Channels that share a table, for per_grouped_channel.")
+    group_size: int | None = option(
+        default=None, ge=1, doc="Number of channels that share a LUT, for per_grouped_channel."
+    )
     channel_axis: int = option(
         default=0, one_of=(0, 1), doc="Axis of groups and vectors: 0 = output channels, 1 = input channels."
     )
     tensor_axis: int | None = option(
-        default=None, doc="Axis of the tensor along which groups and vectors run; overrides channel_axis."
+        default=None, doc="Axis of the tensor for groups and vectors. Overrides channel_axis."
     )
 
     @property
@@ -53,10 +55,10 @@ class ModuleTableConfig(ModuleConfig):
 
 @configuration
 class ModuleVectorTableConfig(ModuleTableConfig):
-    """Let the entries of tables be vectors, too."""
+    """Add LUTs with vector entries."""
 
     cluster_dim: int | None = option(
-        default=None, ge=1, doc="Length of the vectors that are entries, along the axis of groups; None or 1 = scalars."
+        default=None, ge=1, doc="Length of the vectors in a LUT, along the axis of groups; None or 1 = scalars."
     )
 
     @property
@@ -75,14 +77,14 @@ class ModuleVectorTableConfig(ModuleTableConfig):
 
 @configuration
 class ModuleClusteredTableConfig(ModuleVectorTableConfig):
-    """Let the entries of tables be centroids."""
+    """Add LUTs whose entries are centroids."""
 
-    n_bits: int = option(default=4, one_of=INDEX_BITS, doc="Bits of an index: a table has 2 ** n_bits entries.")
+    n_bits: int = option(default=4, one_of=INDEX_BITS, doc="Bits of an index: a LUT has 2 ** n_bits entries.")
     lut_dtype: DType | None = option(
-        default=None, one_of=(None, DType.INT8, DType.UINT8), doc="Type of the table's entries; None keeps them floats."
+        default=None, one_of=(None, DType.INT8, DType.UINT8), doc="Type of the LUT entries; None = float."
     )
     enable_per_channel_scale: bool = option(
-        default=False, doc="Divide every output channel by its largest magnitude before clustering."
+        default=False, doc="Divide each output channel by its largest magnitude before clustering."
     )
 
     def problems(self) -> Iterable[Problem]:
@@ -94,10 +96,10 @@ class ModuleClusteredTableConfig(ModuleVectorTableConfig):
 
 @configuration
 class ModuleFittedTableConfig(ModuleVectorTableConfig):
-    """Let the values of a weight decide how many entries its tables have."""
+    """Add LUTs whose number of entries depends on the values of the weight."""
 
     portable: bool = option(
-        default=False, doc="Use no 3-bit indices, which need iOS18: tables of 5 to 8 entries get 4 bits."
+        default=False, doc="Avoid 3-bit indices, which need iOS18: LUTs with 5 to 8 entries use 4 bits."
     )
 
     def n_bits_for(self, entries: int) -> int | None:

@@ -1,4 +1,4 @@
-"""What the ternary algorithm can be asked for."""
+"""Configuration of the ternary algorithm."""
 
 from typing import ClassVar
 
@@ -7,22 +7,22 @@ from corepress.config import CompressionConfig, ModuleConfig, configuration, lay
 
 @configuration
 class ModuleTernaryConfig(ModuleConfig):
-    """Say how the weights of a module become ternary."""
+    """Configure how to make the weights of a module ternary."""
 
     granularity: str = option(
         default="per_tensor",
         one_of=("per_tensor", "per_channel"),
-        doc="What shares one s: the whole tensor, or each output channel.",
+        doc="One s per tensor, or one per output channel (per_channel).",
     )
     threshold: float = option(
         default=0.7,
         ge=0,
-        doc="Weights up to threshold * mean(|w|) become zero; 0.7 lies between the best for uniform and normal ones.",
+        doc="Weights up to threshold * mean(|w|) become zero. 0.7 is a compromise for uniform and normal weights.",
     )
 
 
 @layered
 class TernaryConfig(CompressionConfig[ModuleTernaryConfig]):
-    """Say which modules become ternary, and how: for all, by type and by name."""
+    """Configure which modules to make ternary, and how: all, by type and by name."""
 
     module_config: ClassVar[type[ModuleConfig]] = ModuleTernaryConfig

@@ -1,4 +1,4 @@
-"""What palettization with the user's own tables can be asked for."""
+"""Configuration of palettization with a user-defined function."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
@@ -11,15 +11,15 @@ from corepress_plugins.palettization.table_config import ModuleFittedTableConfig
 
 @configuration
 class ModuleCustomPalettizerConfig(ModuleFittedTableConfig):
-    """Say which function makes the tables of a module's weights.
+    """Configure the function that computes the LUTs of the weights of a module.
 
-    A function that can be imported is held as "package.module:function", the form that files have; any other one, such
-    as a lambda, is held as it is and cannot be written to a file.
+    A function that can be imported is stored as "package.module:function", also in files. Any other function, such as
+    a lambda, cannot be written to a file.
     """
 
     lut_function: Any = option(
-        doc="f(values of a group as a float32 array, channel axis first) -> (lut, indices), pure and callable from "
-        'several threads; in files "package.module:function".'
+        doc="f(values of a group as a float32 array, channel axis first) -> (lut, indices). It must be pure and "
+        'thread-safe. In files: "package.module:function".'
     )
 
     @property
@@ -62,6 +62,6 @@ class ModuleCustomPalettizerConfig(ModuleFittedTableConfig):
 
 @layered
 class CustomPalettizerConfig(CompressionConfig[ModuleCustomPalettizerConfig]):
-    """Say which modules get tables made by which function: for all, by type and by name."""
+    """Configure which modules to palettize with which function: all, by type and by name."""
 
     module_config: ClassVar[type[ModuleConfig]] = ModuleCustomPalettizerConfig

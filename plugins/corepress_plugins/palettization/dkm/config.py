@@ -1,4 +1,4 @@
-"""What differentiable k-means can be asked for."""
+"""Configuration of differentiable k-means."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
@@ -17,99 +17,101 @@ _ACCEPTED = "Accepted for compatibility: "
 
 @configuration
 class ModuleDKMPalettizerConfig(ModuleVectorTableConfig):
-    """Say how the weights of a module are palettized in training.
+    """Configure how to palettize the weights of a module during training.
 
-    Temperature and thresholds hold for common weights with four centroids, of a squared error of 2.9e-4 a value. Every
-    group is measured in a unit in which its own error is that, so that they suit any magnitude, any distribution of
-    the values and any number of centroids.
+    The default temperature and thresholds are meant for weights with four centroids and a squared error of 2.9e-4 per
+    value. corepress rescales every group to this error. The defaults therefore fit weights of any magnitude and
+    distribution, and any number of centroids.
     """
 
     n_bits: int | None = option(
         default=None,
         one_of=INDEX_BITS,
-        doc="Bits of an index: a table has 2 ** n_bits entries. By default 4 for Linear, 2 for other known layers.",
+        doc="Bits of an index: a LUT has 2 ** n_bits entries. Default: 4 for Linear, 2 for other known layers.",
     )
     weight_threshold: int | None = option(
-        default=2048, ge=0, doc="Leave weights of at most so many elements alone; None leaves none for its size."
+        default=2048, ge=0, doc="Skip weights with at most this many elements. None: skip no weight for its size."
     )
     channel_axis: int = option(default=0, one_of=(0,), doc="Axis of groups and vectors: 0 = output channels.")
     enable_per_channel_scale: bool = option(
-        default=False, doc="Divide every output channel by a scale of its own before clustering."
+        default=False, doc="Divide each output channel by its own scale before clustering."
     )
     per_channel_scaling_factor_scheme: ScaleScheme = option(
         default="min_max", doc="The scale of a channel: half its range (min_max), or its largest magnitude (abs)."
     )
     milestone: int = option(
-        default=0, ge=0, doc="Palettize after more than so many calls of `step`; 0 = from the beginning."
+        default=0, ge=0, doc="Palettize once `step` was called more than this many times; 0 = from the beginning."
     )
     lut_dtype: DType = option(
-        default=DType.FLOAT32, one_of=_LUT_DTYPES, doc="Type of the table's entries, in training and in the package."
+        default=DType.FLOAT32, one_of=_LUT_DTYPES, doc="Type of the LUT entries, in training and in the package."
     )
-    quant_min: int = option(default=-128, ge=-128, lt=0, doc="Least integer of an entry of an 8-bit table.")
-    quant_max: int = option(default=127, gt=0, le=127, doc="Largest integer of an entry of an 8-bit table.")
+    quant_min: int = option(default=-128, ge=-128, lt=0, doc="Smallest integer in an 8-bit LUT.")
+    quant_max: int = option(default=127, gt=0, le=127, doc="Largest integer in an 8-bit LUT.")
     dtype: DType = option(
         default=DType.INT8, one_of=(DType.INT8, DType.UINT8, DType.FLOAT32), doc="Type of quantized activations."
     )
     quantize_activations: bool = option(
-        default=False, doc="Quantize activations in training: not offered yet, and refused."
+        default=False, doc="Quantize activations in training. Not supported yet: true raises an error."
     )
     cluster_permute: tuple[int, ...] | None = option(
-        default=None, doc="Permutation of the weight's axes; groups, vectors and scales run along its first axis."
+        default=None,
+        doc="Permutation of the axes of the weight. Groups, vectors and scales run along the first permuted axis.",
     )
     palett_mode: Mode = option(
-        default="dkm", doc="Attention of weights to centroids: softmax (dkm), Gumbel softmax (gsm), or one-hot (hard)."
+        default="dkm",
+        doc="Attention between weights and centroids: softmax (dkm), Gumbel softmax (gsm), or one-hot (hard).",
     )
     palett_tau: float = option(
         default=1e-4,
         gt=0,
-        doc="Temperature of the softmax over negative squared distances; above 8 centroids a share of it.",
+        doc="Temperature of the softmax over negative squared distances. It is reduced for more than 8 centroids.",
     )
     palett_epsilon: float = option(
-        default=1e-4, ge=0, doc="Stop iterating when the squared error changes by no more than this share of itself."
+        default=1e-4, ge=0, doc="Stop iterating when the relative change of the squared error is at most this."
     )
     zero_threshold: float = option(
-        default=1e-7, ge=0, lt=1, doc="Least attention that all weights of a group together pay to a centroid."
+        default=1e-7, ge=0, lt=1, doc="Minimum total attention of the weights of a group to a centroid."
     )
-    kmeans_max_iter: int = option(default=3, ge=0, doc="Most iterations of k-means in a forward pass.")
+    kmeans_max_iter: int = option(default=3, ge=0, doc="Maximum number of k-means iterations in a forward pass.")
     gradient: Gradient = option(
         default="recorded",
-        doc="How gradients reach weights through the centroids: through every iteration (recorded), or implicitly at "
-        "the fixed point of iterations that go on until they converge (fixed_point).",
+        doc="How gradients flow through the centroids to the weights. recorded: through every iteration. fixed_point: "
+        "iterate until convergence, and use implicit gradients at the fixed point.",
     )
     kmeans_init: Start = option(
         default="auto",
-        doc="Centroids to start from: the optimum for scalars and k-means++ for vectors (auto, opt1d), k-means++ with "
-        "Lloyd's iterations (the names with kmeans++ or minibatch), quantiles of a normal distribution up to the "
-        "largest magnitude (nf), or those quantiles raised to the power that fits best (nf_fit).",
+        doc="Initial centroids. auto, opt1d: optimal for scalars, k-means++ for vectors. Names with kmeans++ or "
+        "minibatch: k-means++ with Lloyd's iterations. nf: quantiles of a normal distribution, scaled to the largest "
+        "magnitude. nf_fit: these quantiles, raised to the power that fits best.",
     )
-    enforce_zero: bool = option(default=False, doc="Fix the centroid that is nearest to zero at zero.")
+    enforce_zero: bool = option(default=False, doc="Fix the centroid nearest to zero at exactly zero.")
     add_extra_centroid: bool = option(
         default=False,
-        doc="Add a centroid that is fixed at zero to the 2 ** n_bits others; indices take the next width.",
+        doc="Add a centroid fixed at zero to the 2 ** n_bits centroids. Indices use the next larger bit width.",
     )
     prune_threshold: float = option(
-        default=1e-7, ge=0, doc="What the squared distance to a centroid fixed at zero is lowered by."
+        default=1e-7, ge=0, doc="Amount to subtract from the squared distance to a centroid fixed at zero."
     )
     palett_cluster_tol: float = option(
-        default=0.0, ge=0, le=1, doc="Share of centroids that may be equal; more than that are moved apart."
+        default=0.0, ge=0, le=1, doc="Fraction of centroids that can be equal. If more are equal, they are moved apart."
     )
     percentage_palett_enable: float = option(
         default=1.0,
         ge=0,
         le=1,
-        doc="Share of the groups, at least one, whose assignments are trained; the values of the others follow their "
-        "nearest centroids, and gradients pass straight through.",
+        doc="Fraction of the groups, at least one, with trained assignments. The other groups use their nearest "
+        "centroids and straight-through gradients.",
     )
-    kmeans_n_init: int = option(default=10, ge=1, doc=_ACCEPTED + "k-means++ draws as many starts as pay.")
-    kmeans_opt1d_threshold: int = option(default=1024, ge=0, doc=_ACCEPTED + "the optimum is cheap at every size.")
+    kmeans_n_init: int = option(default=10, ge=1, doc=_ACCEPTED + "k-means++ chooses the number of starts itself.")
+    kmeans_opt1d_threshold: int = option(default=1024, ge=0, doc=_ACCEPTED + "the optimum is cheap for every size.")
     kmeans_batch_threshold: int = option(default=4, ge=0, doc=_ACCEPTED + "all groups are clustered in one batch.")
-    kmeans_error_bnd: float = option(default=0.0, ge=0, doc=_ACCEPTED + "iterations stop by palett_epsilon.")
+    kmeans_error_bnd: float = option(default=0.0, ge=0, doc=_ACCEPTED + "palett_epsilon stops the iterations.")
     palett_lambda: float = option(default=0.0, doc=_ACCEPTED + "it has no effect in the reference either.")
     palett_max_mem: float = option(default=1.0, gt=0, le=1, doc=_ACCEPTED + "memory is small without it.")
     palett_min_tsize: int = option(default=65536, ge=0, doc=_ACCEPTED + "memory is small without it.")
-    palett_unique: bool = option(default=False, doc=_ACCEPTED + "attention runs over distinct values always.")
+    palett_unique: bool = option(default=False, doc=_ACCEPTED + "attention always uses distinct values.")
     palett_shard: bool = option(default=False, doc=_ACCEPTED + "attention over distinct values needs no shards.")
-    palett_batch_mode: bool = option(default=False, doc=_ACCEPTED + "all groups are one batch always.")
+    palett_batch_mode: bool = option(default=False, doc=_ACCEPTED + "all groups are always one batch.")
     palett_dist: bool = option(default=False, doc=_ACCEPTED + "every process computes the same palettes.")
 
     @property
@@ -182,6 +184,6 @@ _TWO_BITS = frozenset({"layer_norm", "attention", "embedding"})
 
 @layered
 class DKMPalettizerConfig(CompressionConfig[ModuleDKMPalettizerConfig]):
-    """Say which modules are palettized in training, and how: for all, by type and by name."""
+    """Configure which modules to palettize during training, and how: all, by type and by name."""
 
     module_config: ClassVar[type[ModuleConfig]] = ModuleDKMPalettizerConfig

@@ -1,4 +1,4 @@
-"""What post-training palettization can be asked for."""
+"""Configuration of post-training palettization."""
 
 from typing import ClassVar
 
@@ -10,18 +10,20 @@ __all__ = ["ModulePostTrainingPalettizerConfig", "PalettizationGranularity", "Po
 
 @configuration
 class ModulePostTrainingPalettizerConfig(ModuleClusteredTableConfig):
-    """Say how the weights of a module are palettized."""
+    """Configure how to palettize the weights of a module."""
 
     enable_fast_kmeans_mode: bool = option(
-        default=True, doc="Cluster a 16-bit histogram of the values; off: cluster the float32 values themselves."
+        default=True, doc="Cluster a 16-bit histogram of the values. False: cluster the float32 values."
     )
     rounding_precision: int = option(
-        default=4, ge=0, doc="Accepted for compatibility; the histogram's precision is relative to the weight's scale."
+        default=4,
+        ge=0,
+        doc="Accepted for compatibility. The histogram has a precision relative to the scale of the weight.",
     )
 
 
 @layered
 class PostTrainingPalettizerConfig(CompressionConfig[ModulePostTrainingPalettizerConfig]):
-    """Say which modules are palettized, and how: for all, by type and by name."""
+    """Configure which modules to palettize, and how: all, by type and by name."""
 
     module_config: ClassVar[type[ModuleConfig]] = ModulePostTrainingPalettizerConfig

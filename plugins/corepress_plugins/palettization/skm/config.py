@@ -1,4 +1,4 @@
-"""What sensitive k-means can be asked for."""
+"""Configuration of sensitivity-weighted k-means."""
 
 from typing import ClassVar
 
@@ -10,15 +10,16 @@ _BATCHES = 128
 
 @configuration
 class ModuleSKMPalettizerConfig(ModuleClusteredTableConfig):
-    """Say how the weights of a module are palettized."""
+    """Configure how to palettize the weights of a module."""
 
     per_sample: bool = option(
-        default=False, doc="Square the gradients of single samples; off: those of whole batches, which is quicker."
+        default=False,
+        doc="Square the gradients of single samples. False: square the gradients of batches, which is faster.",
     )
     sensitivity_path: str | None = option(
         default=None,
-        doc="A .safetensors file of sensitivities by weight name, which makes data and a loss unnecessary; "
-        "SKMPalettizer.compute_sensitivity writes one.",
+        doc="A .safetensors file with sensitivities by weight name. With it, no data and no loss are needed. "
+        "SKMPalettizer.compute_sensitivity writes such a file.",
     )
 
     @property
@@ -29,15 +30,15 @@ class ModuleSKMPalettizerConfig(ModuleClusteredTableConfig):
 
 @layered
 class SKMPalettizerConfig(CompressionConfig[ModuleSKMPalettizerConfig]):
-    """Say which modules are palettized, and how, and how much data their sensitivities are computed from."""
+    """Configure which modules to palettize, how, and with how much calibration data."""
 
     module_config: ClassVar[type[ModuleConfig]] = ModuleSKMPalettizerConfig
 
     calibration_nsamples: int = option(
         default=_BATCHES,
         ge=0,
-        doc="Batches of calibration data to read, 0 = all there are. The default is a limit; "
-        "when you ask for another number, data that end before it are an error.",
+        doc="Number of calibration batches to read, 0 = all. The default is an upper limit. "
+        "For any other number, fewer batches are an error.",
     )
 
     @property

@@ -1,4 +1,4 @@
-"""What uniform palettization can be asked for."""
+"""Configuration of uniform palettization."""
 
 from typing import ClassVar
 
@@ -8,13 +8,13 @@ from corepress_plugins.palettization.table_config import INDEX_BITS, ModuleTable
 
 @configuration
 class ModuleUniformPalettizerConfig(ModuleTableConfig):
-    """Say how the weights of a module are palettized with equally spaced entries."""
+    """Configure how to palettize the weights of a module with equally spaced LUT entries."""
 
-    n_bits: int = option(default=4, one_of=INDEX_BITS, doc="Bits of an index: a table has 2 ** n_bits entries.")
+    n_bits: int = option(default=4, one_of=INDEX_BITS, doc="Bits of an index: a LUT has 2 ** n_bits entries.")
 
 
 @layered
 class UniformPalettizerConfig(CompressionConfig[ModuleUniformPalettizerConfig]):
-    """Say which modules are palettized with equally spaced entries: for all, by type and by name."""
+    """Configure which modules to palettize with equally spaced LUT entries: all, by type and by name."""
 
     module_config: ClassVar[type[ModuleConfig]] = ModuleUniformPalettizerConfig

@@ -1,4 +1,4 @@
-"""What palettization without loss can be asked for."""
+"""Configuration of lossless palettization."""
 
 from typing import ClassVar
 
@@ -8,11 +8,11 @@ from corepress_plugins.palettization.table_config import ModuleFittedTableConfig
 
 @configuration
 class ModuleUniquePalettizerConfig(ModuleFittedTableConfig):
-    """Say how the weights of a module are palettized without loss."""
+    """Configure how to palettize the weights of a module without loss."""
 
 
 @layered
 class UniquePalettizerConfig(CompressionConfig[ModuleUniquePalettizerConfig]):
-    """Say which modules are palettized without loss, and how: for all, by type and by name."""
+    """Configure which modules to palettize without loss, and how: all, by type and by name."""
 
     module_config: ClassVar[type[ModuleConfig]] = ModuleUniquePalettizerConfig

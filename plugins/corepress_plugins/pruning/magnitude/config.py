@@ -1,4 +1,4 @@
-"""What magnitude pruning can be asked for."""
+"""Configuration of magnitude pruning."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
@@ -17,39 +17,39 @@ _SCHEDULER_OPTIONS = {
 
 @configuration
 class ModuleMagnitudePrunerConfig(ModuleConfig):
-    """Say how the weights of a module are pruned by their magnitude.
+    """Configure how to prune the weights of a module by magnitude.
 
-    Unstructured by default; `granularity` prunes whole kernels or output channels, `block_size` blocks of consecutive
-    channels along `block_dim`, and `n_m_ratio` n out of every m weights along `dim`.
+    Pruning is unstructured by default. `granularity` prunes whole kernels or output channels. `block_size` prunes
+    blocks of consecutive channels along `block_dim`. `n_m_ratio` prunes n out of every m weights along `dim`.
     """
 
     scheduler: PolynomialDecayScheduler | ConstantSparsityScheduler = option(
         factory=lambda: ConstantSparsityScheduler(begin_step=0),
         doc="When the sparsity changes during training: `update_steps` (and `power`), or `begin_step`.",
     )
-    initial_sparsity: float = option(default=0.0, ge=0, le=1, doc="Fraction of zeros from the beginning of training.")
+    initial_sparsity: float = option(default=0.0, ge=0, le=1, doc="Fraction of zeros at the beginning of training.")
     target_sparsity: float = option(
-        default=0.5, ge=0, le=1, doc="Fraction of zeros at the end of training; n / m where `n_m_ratio` is given."
+        default=0.5, ge=0, le=1, doc="Fraction of zeros at the end of training. With `n_m_ratio`, it is n / m."
     )
     granularity: Granularity = option(
         default="per_scalar",
-        doc="What falls as one: a single weight, a kernel, or all weights of an output channel.",
+        doc="Unit of pruning: a single weight, a kernel, or all weights of an output channel.",
     )
     block_size: int = option(
         default=1,
         ge=1,
-        doc="Number of consecutive channels whose weights at one position stand or fall together.",
+        doc="Number of consecutive channels whose weights at one position are pruned together.",
     )
     block_dim: int = option(
         default=0, one_of=(0, 1), doc="Axis of the blocks: 0 = output channels, 1 = input channels."
     )
     n_m_ratio: tuple[int, int] | None = option(
-        default=None, doc="(n, m): the n weights of smallest magnitude out of every m become zero; 0 <= n < m."
+        default=None, doc="(n, m): prune the n smallest of every m weights; 0 <= n < m."
     )
     dim: int = option(
         default=1, one_of=(0, 1), doc="Axis of the groups of m weights: 1 = input channels, 0 = output channels."
     )
-    param_name: str = option(default="weight", doc="Name of the module's parameter that is pruned.")
+    param_name: str = option(default="weight", doc="Name of the parameter of the module to prune.")
 
     @property
     def final_sparsity(self) -> float:
@@ -74,7 +74,7 @@ class ModuleMagnitudePrunerConfig(ModuleConfig):
         properties["scheduler"]["anyOf"].append({"type": "null"})
         for name, scheduler in _SCHEDULER_OPTIONS.items():
             reference = f"#/$defs/{scheduler.__name__}/properties/{name}"
-            properties[name] = {"$ref": reference, "description": f"`{name}` of the scheduler, written beside it."}
+            properties[name] = {"$ref": reference, "description": f"Short form: `{name}` of the scheduler."}
         none, empty = dict.fromkeys(_SCHEDULER_OPTIONS, False), {"scheduler": {"type": "null"}}
         inside = {"properties": none | {"scheduler": {"not": {"type": "null"}}}}
         polynomial = {"properties": empty | {"begin_step": False}, "required": ["update_steps"]}
@@ -101,6 +101,6 @@ class ModuleMagnitudePrunerConfig(ModuleConfig):
 
 @layered
 class MagnitudePrunerConfig(CompressionConfig[ModuleMagnitudePrunerConfig]):
-    """Say which modules are pruned by magnitude, and how: for all, by type and by name."""
+    """Configure which modules to prune by magnitude, and how: all, by type and by name."""
 
     module_config: ClassVar[type[ModuleConfig]] = ModuleMagnitudePrunerConfig

@@ -18,7 +18,7 @@ _RANGE = re.compile(r"range\(\s*(\d+)\s*(?:,\s*(\d+)\s*(?:,\s*(\d+)\s*)?)?\)")
 
 @configuration
 class PruningScheduler(Configuration, ABC):
-    """Say which fraction of a weight is zero after a number of training steps."""
+    """Compute the fraction of zeros of a weight after a number of training steps."""
 
     @abstractmethod
     def level(self, step: int, initial: float, target: float) -> float:
@@ -27,7 +27,7 @@ class PruningScheduler(Configuration, ABC):
 
 @configuration
 class PolynomialDecayScheduler(PruningScheduler):
-    """Raise the sparsity from initial to target at each update step, fast at first and slowly at the end.
+    """Increase the sparsity from initial to target at the update steps, fast at first and slowly at the end.
 
     At update i of N (from zero) the level is target + (initial - target) * (1 - t) ** power with t = i / (N - 1), and
     t = 1 for a single update. Levels are exact rationals, rounded once. Zhu and Gupta, To Prune, or Not to
@@ -35,8 +35,8 @@ class PolynomialDecayScheduler(PruningScheduler):
     """
 
     update_steps: tuple[int, ...] = option(
-        doc="Steps at which the sparsity changes: increasing integers from 0 on, a 1-D tensor or array of them, "
-        "or a string such as 'range(0, 1000, 100)'. A step 0 applies when the model is prepared."
+        doc="Steps at which the sparsity changes: increasing integers >= 0, a 1-D tensor or array of them, or a string "
+        "such as 'range(0, 1000, 100)'. Step 0 applies when the model is prepared."
     )
     power: int = option(default=3, ge=1, doc="Exponent of the decay; 1 is linear.")
 
@@ -74,9 +74,9 @@ class PolynomialDecayScheduler(PruningScheduler):
 
 @configuration
 class ConstantSparsityScheduler(PruningScheduler):
-    """Go from initial to target sparsity in one step: the first one that is not before `begin_step`."""
+    """Change from initial to target sparsity in one step: `begin_step`, but not before the first step."""
 
-    begin_step: int = option(ge=0, doc="Step at which the target sparsity is applied; 0 and 1 are both the first step.")
+    begin_step: int = option(ge=0, doc="Step at which the target sparsity applies. 0 and 1 both mean the first step.")
 
     def level(self, step: int, initial: float, target: float) -> float:
         """Return `target` from `begin_step` on, but at the first step at the earliest; `initial` before."""

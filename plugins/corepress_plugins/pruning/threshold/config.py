@@ -1,4 +1,4 @@
-"""What pruning by threshold can be asked for."""
+"""Configuration of pruning by threshold."""
 
 from typing import ClassVar
 
@@ -7,16 +7,16 @@ from corepress.config import CompressionConfig, ModuleConfig, configuration, lay
 
 @configuration
 class ModuleThresholdPrunerConfig(ModuleConfig):
-    """Say which weights of a module are small enough to be zero, and how many must be."""
+    """Configure how to prune the weights of a module by a magnitude threshold."""
 
-    threshold: float = option(default=1e-12, ge=0, doc="Weights of at most this magnitude become zero.")
+    threshold: float = option(default=1e-12, ge=0, doc="Weights with at most this magnitude become zero.")
     minimum_sparsity_percentile: float = option(
-        default=0.5, ge=0, le=1, doc="Fraction of zeros below which a weight stays as it is, dense."
+        default=0.5, ge=0, le=1, doc="Minimum fraction of zeros. A tensor with fewer zeros stays dense and unchanged."
     )
 
 
 @layered
 class ThresholdPrunerConfig(CompressionConfig[ModuleThresholdPrunerConfig]):
-    """Say which modules are pruned by threshold, and how: for all, by type and by name."""
+    """Configure which modules to prune by threshold, and how: all, by type and by name."""
 
     module_config: ClassVar[type[ModuleConfig]] = ModuleThresholdPrunerConfig

@@ -1,4 +1,4 @@
-"""What the quantization of activations can be asked for."""
+"""Configuration of the quantization of activations."""
 
 from typing import ClassVar
 
@@ -8,17 +8,17 @@ from corepress_plugins.quantization.granularity import QuantizationScheme
 
 @configuration
 class ModuleActivationQuantizationConfig(ModuleConfig):
-    """Say how the activations of an operation are quantized: 8 bits, one scale per tensor."""
+    """Configure how to quantize the activations of an operation: 8 bits, one scale per tensor."""
 
     quantization_scheme: QuantizationScheme = option(
         default=QuantizationScheme.symmetric,
-        doc="symmetric: ranges about zero; affine: from the smallest to the largest value, with zero points.",
+        doc="symmetric: range around zero. affine: from minimum to maximum, with a zero point.",
     )
-    dtype: DType = option(default=DType.INT8, one_of=(DType.INT8, DType.UINT8), doc="Type of the integers.")
+    dtype: DType = option(default=DType.INT8, one_of=(DType.INT8, DType.UINT8), doc="Integer type.")
 
 
 @layered
 class ActivationQuantizationConfig(CompressionConfig[ModuleActivationQuantizationConfig]):
-    """Say which operations have their activations quantized, and how: for all, by type and by name."""
+    """Configure of which operations to quantize the activations, and how: all, by type and by name."""
 
     module_config: ClassVar[type[ModuleConfig]] = ModuleActivationQuantizationConfig

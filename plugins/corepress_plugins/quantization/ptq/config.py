@@ -1,4 +1,4 @@
-"""What post-training quantization can be asked for."""
+"""Configuration of post-training quantization."""
 
 from collections.abc import Iterable
 from typing import ClassVar
@@ -22,26 +22,26 @@ from corepress_plugins.quantization.granularity import QuantizationGranularity, 
 
 @configuration
 class ModulePostTrainingQuantizerConfig(ModuleConfig):
-    """Say how the weights of a module are quantized."""
+    """Configure how to quantize the weights of a module."""
 
     weight_dtype: DType = option(
         default=DType.INT8,
         one_of=(DType.INT8, DType.UINT8, DType.INT4, DType.UINT4, DType.FLOAT32),
-        doc="Type of the integers; float32 leaves the module unquantized.",
+        doc="Integer type. float32 excludes the module.",
     )
     granularity: QuantizationGranularity = option(
         default=QuantizationGranularity.per_channel,
-        doc="One scale for the tensor, for each output channel, or for each block.",
+        doc="One scale per tensor, per output channel or per block.",
     )
     quantization_scheme: QuantizationScheme = option(
         default=QuantizationScheme.symmetric,
-        doc="symmetric: ranges about zero; affine: from the smallest to the largest value, with zero points.",
+        doc="symmetric: range around zero. affine: from minimum to maximum, with a zero point.",
     )
     block_size: int | tuple[int, ...] | None = option(
         default=None,
         ge=0,
-        doc="Weights along the input axis that share a scale, for per_block; or a list for output and input axis, or "
-        "for each axis of the weight, where 0 is the whole axis.",
+        doc="For per_block: number of weights along the input axis that share a scale. Or a list: for the output and "
+        "the input axis, or for every axis of the weight; 0 = the whole axis.",
     )
 
     def problems(self) -> Iterable[Problem]:
@@ -55,12 +55,12 @@ class ModulePostTrainingQuantizerConfig(ModuleConfig):
 
 @layered
 class PostTrainingQuantizerConfig(CompressionConfig[ModulePostTrainingQuantizerConfig]):
-    """Say which modules are quantized, and how: for all, by type and by name."""
+    """Configure which modules to quantize, and how: all, by type and by name."""
 
     module_config: ClassVar[type[ModuleConfig]] = ModulePostTrainingQuantizerConfig
 
     def rules(self) -> Rules[BySize[ModulePostTrainingQuantizerConfig]]:
-        """Return the three levels; a name that is given float32 is left alone, like one that is given None."""
+        """Return the three levels. For a name, float32 means None: the module is excluded."""
         rules = super().rules()
         names = {key: None if _is_float(value) else value for key, value in rules.names.items()}
         return attrs.evolve(rules, names=names)
