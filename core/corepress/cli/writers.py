@@ -15,8 +15,11 @@ from corepress.targets.metadata import PROVENANCE
 
 def write_pt(model: nn.Module, path: Path) -> None:
     """Write the state dict, which `corepress.load_state` loads into a fresh model."""
-    with path.open("wb") as stream:
-        torch.save(_tensors(model), stream)
+    try:
+        torch.save(_tensors(model), path)
+    except RuntimeError as error:
+        # torch reports a failed write in words of its own.
+        raise OSError(f"torch.save failed, the disk may be full ({error})") from error
 
 
 def write_safetensors(model: nn.Module, path: Path) -> None:

@@ -11,7 +11,7 @@ import attrs
 
 from corepress.coreml._coremltools import ct
 from corepress.errors import ExportError
-from corepress.files import sweep
+from corepress.files import reason_of, sweep
 
 _MANIFEST = "Manifest.json"
 
@@ -44,7 +44,10 @@ def open_package(path: Path) -> Any:
         raise ExportError(f"{str(path)!r}: there is no such package")
     if not (path / _MANIFEST).is_file():
         raise ExportError(f"{path} is not an .mlpackage; give the folder that MLModel.save has written")
-    source = _view_of(path)
+    try:
+        source = _view_of(path)
+    except OSError as error:
+        raise ExportError(f"{path} cannot be read: {reason_of(error)} ({tempfile.gettempdir()})") from error
     try:
         model = ct.models.MLModel(str(source.view), skip_model_load=True)
     except Exception as error:

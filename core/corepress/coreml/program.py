@@ -1,5 +1,6 @@
 """Programs in memory: load the MIL program of a package, walk it, and write it back as it is."""
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -81,18 +82,25 @@ def write_program(
     `version` is that of the specification, by default that of `like`. `options` go to the package writer:
     `skip_model_load`, by default as `like` was made, and `package_dir`. No default pass runs: some of them break joint
     forms.
+
+    Raises ExportError when the package cannot be written.
     """
     options.setdefault("skip_model_load", getattr(like, "__proxy__", None) is None)
     spec = like.get_spec()
     spec.description.metadata.userDefined.update(metadata)
     with undisturbed():
-        return mil_convert(
-            program,
-            convert_to="mlprogram",
-            convert_from="milinternal",
-            compute_units=like.compute_unit,
-            specification_version=int(version or spec.specificationVersion),
-            model_description=spec.description,
-            main_pipeline=ct.PassPipeline.EMPTY,
-            **options,
-        )
+        try:
+            return mil_convert(
+                program,
+                convert_to="mlprogram",
+                convert_from="milinternal",
+                compute_units=like.compute_unit,
+                specification_version=int(version or spec.specificationVersion),
+                model_description=spec.description,
+                main_pipeline=ct.PassPipeline.EMPTY,
+                **options,
+            )
+        except (OSError, RuntimeError) as error:
+            # The writers of coremltools raise RuntimeError when a disk is full.
+            folder = options.get("package_dir") or tempfile.gettempdir()
+            raise ExportError(f"the package cannot be written to {folder}, the disk may be full: {error}") from error

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -33,10 +34,13 @@ def check_output(out: Path, *, package: bool = False) -> Path:
 
 def reason_of(error: OSError) -> str:
     """Return the reason of an error without the temporary path that it names."""
+    text = str(error)
     if isinstance(error, shutil.Error):
-        # Copying a folder lists (source, target, reason) of every file that failed.
-        return str(error.args[0][0][2])
-    return error.strerror or str(error)
+        # Copying a folder lists (source, target, text of the error) of every file that failed.
+        text = str(error.args[0][0][2])
+        if code := re.match(r"\[Errno (\d+)\]", text):
+            return os.strerror(int(code[1]))
+    return error.strerror or text
 
 
 def is_package(path: Path) -> bool:

@@ -130,7 +130,7 @@ def test_a_folder_that_appears_meanwhile_is_not_replaced_even_where_a_file_would
 def test_a_failed_copy_is_told_without_temporary_names(tmp_path, package):
     def copy_what_cannot_be_read():
         with replacing(package, package=True):
-            raise shutil.Error([("from", "to", "No space left on device")])
+            raise shutil.Error([("from", "to", "[Errno 28] No space left on device: 'from' -> 'to'")])
 
     with pytest.raises(
         OutputError, match=r"out.mlpackage cannot be written: No space left on device; it is what it was before$"

@@ -18,9 +18,10 @@ _ANEW = "compute it anew with SKMPalettizer.compute_sensitivity"
 
 def write_sensitivity(sensitivity: Mapping[str, Tensor], path: str | Path) -> None:
     """Write sensitivities by weight name; the file appears whole or not at all."""
-    save_file = _safetensors().torch.save_file
+    save = _safetensors().torch.save
     with replacing(Path(path)) as new:
-        save_file({name: values.contiguous() for name, values in sensitivity.items()}, new)
+        # save_file would make a file that only its owner can read.
+        new.write_bytes(save({name: values.contiguous() for name, values in sensitivity.items()}))
 
 
 def require_writable(path: str | Path) -> None:
