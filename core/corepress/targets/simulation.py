@@ -1,7 +1,7 @@
 """Attach simulators to the weights of a torch model, in canonical order, and take them off again."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +22,7 @@ def attach(weight: TorchWeight, simulator: Simulator) -> None:
     Tied parameters share the simulator. Metadata is dropped: training will change the values it describes.
     """
     for place in _distinct(weight):
-        metadata.clear(place.module, place.parameter)
-        parametrize.register_parametrization(place.module, place.parameter, simulator, unsafe=True)
-        chain = _chain(place)
-        for position, member in enumerate(in_order(chain)):
-            chain[position] = member
-        _tell_of_sparsity(chain)
+        _attach(place, simulator)
 
 
 def in_order(members: Iterable[M]) -> list[M]:
@@ -85,18 +80,69 @@ def encoded(weight: TorchWeight, mine: Sequence[Simulator]) -> WeightEncoding:
 
 
 def detach(weight: TorchWeight, mine: Sequence[Simulator]) -> None:
-    """Take the given simulators off a weight; the stored parameter stays the same object."""
+    """Take the given simulators off a weight; the stored parameter stays the same object, in the same position."""
     for place in _distinct(weight):
-        chain = _chain(place)
-        left = [member for member in chain if member not in mine]
-        if not left:
-            _give_own_class(place.module)
-            parametrize.remove_parametrizations(place.module, place.parameter, leave_parametrized=False)
-        else:
-            del chain[len(left) :]
-            for position, member in enumerate(left):
-                chain[position] = member
-            _tell_of_sparsity(chain)
+        _detach(place, mine)
+
+
+Snapshot = list[tuple[Simulator, bool]]
+
+
+def snapshot(weight: TorchWeight) -> Snapshot:
+    """Return the simulators on a weight and what they have been told, for `reinstate`."""
+    return [(member, member.after_sparsity) for member in simulators(weight)]
+
+
+def reinstate(weight: TorchWeight, state: Snapshot) -> None:
+    """Bring back the simulators that `snapshot` saw, also where only some of the places were changed since."""
+    before = [member for member, _ in state]
+    for place in _distinct(weight):
+        now = list(_chain(place))
+        _detach(place, [member for member in now if isinstance(member, Simulator) and member not in before])
+        for member in before:
+            if member not in now:
+                _attach(place, member)
+    for member, after_sparsity in state:
+        member.after_sparsity = after_sparsity
+
+
+def _attach(place: Place, simulator: Simulator) -> None:
+    metadata.clear(place.module, place.parameter)
+    _register(place, simulator)
+    chain = _chain(place)
+    for position, member in enumerate(in_order(chain)):
+        chain[position] = member
+    _tell_of_sparsity(chain)
+
+
+def _register(place: Place, simulator: Simulator) -> None:
+    """Make a simulator the last parametrization of a parameter, which keeps its position in the module.
+
+    torch takes the parameter out of the module and appends it again in the end. An optimizer's state goes by position,
+    so that an empty entry waits for it here.
+    """
+    module, name = place.module, place.parameter
+    entries: dict[str, Any] = module._buffers if name in module._buffers else module._parameters
+    order = list(entries)
+    parametrize.register_parametrization(module, name, simulator, unsafe=True)
+    entries[name] = None
+    for each in order:
+        entries[each] = entries.pop(each)
+
+
+def _detach(place: Place, mine: Sequence[Simulator]) -> None:
+    chain = _chain(place)
+    kept = [member for member in chain if member not in mine]
+    if len(kept) == len(chain):
+        return
+    if not kept:
+        _give_own_class(place.module)
+        parametrize.remove_parametrizations(place.module, place.parameter, leave_parametrized=False)
+        return
+    del chain[len(kept) :]
+    for position, member in enumerate(kept):
+        chain[position] = member
+    _tell_of_sparsity(chain)
 
 
 def _tell_of_sparsity(chain: Iterable[nn.Module]) -> None:

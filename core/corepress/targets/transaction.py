@@ -1,40 +1,38 @@
 """All or nothing: a model that was being changed when something failed is as it was before."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
-import torch
-
-from corepress.algorithm import Simulator
 from corepress.encoding import WeightEncoding
+from corepress.encoding.memory import write_back
 from corepress.targets import metadata, simulation
 from corepress.targets.base import Weight
 from corepress.targets.torch_weights import TorchWeight
+
+Undo = tuple[str, Callable[[], None]]
+"""What is restored, for messages, and how."""
+
+
+@contextmanager
+def undoing(steps: Sequence[Undo]) -> Iterator[None]:
+    """Take every step when the `with` block raises; a step that fails is noted, and the others are taken."""
+    try:
+        yield
+    except BaseException as error:
+        for name, restore in steps:
+            try:
+                restore()
+            except BaseException as failure:
+                error.add_note(f"{name} could not be restored: {type(failure).__name__}: {failure}")
+        raise
 
 
 @contextmanager
 def all_or_nothing(weights: Iterable[TorchWeight], *, values: bool = True) -> Iterator[None]:
     """Restore values (unless off), metadata and simulators of the weights when the `with` block raises."""
-    watched = list(weights)
-    before = [
-        (
-            weight.parameter.detach().clone() if values else None,
-            [metadata.snapshot(place.module, place.parameter) for place in weight.places],
-            simulation.simulators(weight),
-        )
-        for weight in watched
-    ]
-    try:
+    with undoing([step for weight in weights for step in _steps(weight, values)]):
         yield
-    except BaseException:
-        for weight, (old_values, buffers, chain) in zip(watched, before, strict=True):
-            _restore_chain(weight, chain)
-            if old_values is not None:
-                with torch.no_grad():
-                    weight.parameter.copy_(old_values)
-            for place, state in zip(weight.places, buffers, strict=True):
-                metadata.reinstate(place.module, place.parameter, state)
-        raise
 
 
 def write_all(weights: Mapping[str, Weight], encodings: Mapping[str, WeightEncoding]) -> None:
@@ -45,10 +43,11 @@ def write_all(weights: Mapping[str, Weight], encodings: Mapping[str, WeightEncod
             touched[name].write(encoding)
 
 
-def _restore_chain(weight: TorchWeight, chain: list[Simulator]) -> None:
-    now = simulation.simulators(weight)
-    if added := [member for member in now if member not in chain]:
-        simulation.detach(weight, added)
-    for member in chain:
-        if member not in now:
-            simulation.attach(weight, member)
+def _steps(weight: TorchWeight, values: bool) -> Iterator[Undo]:
+    # Attaching a simulator drops metadata, so that metadata comes last.
+    yield f"{weight.name} (simulators)", partial(simulation.reinstate, weight, simulation.snapshot(weight))
+    if values:
+        yield f"{weight.name} (values)", partial(write_back, weight.tensor, weight.tensor.clone())
+    for place in weight.places:
+        before = metadata.snapshot(place.module, place.parameter)
+        yield f"{place.name} (metadata)", partial(metadata.reinstate, place.module, place.parameter, before)

@@ -256,3 +256,57 @@ def test_a_state_dict_restores_simulators(layer):
     (restored,) = simulation.simulators(other)
     assert int(restored.step_count) == 1
     assert torch.equal(restored.shown, VALUES)
+
+
+def entries(model):
+    """The names of all parameters and buffers in their order, in three ways."""
+    return (
+        [name for name, _ in model.named_parameters()],
+        [name for name, _ in model.named_buffers()],
+        list(model.state_dict()),
+    )
+
+
+@pytest.mark.parametrize("first_off", [0, 1])
+def test_parameters_stay_in_their_order(zoo, first_off):
+    before, identities = entries(zoo), [id(parameter) for parameter in zoo.parameters()]
+    weights = torch_weights(zoo)
+    runs = [{weight.name: simulator(Prune, "sparsity", owner) for weight in weights} for owner in ("one", "two")]
+    for made in runs:
+        for weight in weights:
+            simulation.attach(weight, made[weight.name])
+    for made in (runs[first_off], runs[1 - first_off]):
+        for weight in reversed(weights):
+            simulation.detach(weight, [made[weight.name]])
+    assert entries(zoo) == before
+    assert [id(parameter) for parameter in zoo.parameters()] == identities
+
+
+def test_parameters_stay_in_their_order_when_torch_takes_a_simulator_off(layer):
+    before = entries(layer)
+    (weight,) = torch_weights(layer)
+    simulation.attach(weight, simulator(Prune, "sparsity"))
+    parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+    assert entries(layer) == before
+
+
+def test_a_weight_that_is_a_buffer_stays_in_its_position(layer):
+    values = layer.weight.detach()
+    del layer.weight
+    layer.register_buffer("weight", values)
+    layer.register_buffer("count", torch.zeros(()))
+    before = entries(layer)
+    (weight,) = torch_weights(layer)
+    pruning = simulator(Prune, "sparsity")
+    simulation.attach(weight, pruning)
+    assert "parametrizations.weight.original" in dict(layer.named_buffers())
+    simulation.detach(weight, [pruning])
+    assert entries(layer) == before
+
+
+def test_a_parameter_that_waits_for_its_return_is_not_there(layer):
+    (weight,) = torch_weights(layer)
+    simulation.attach(weight, simulator(Prune, "sparsity"))
+    assert entries(layer)[0] == ["bias", "parametrizations.weight.original"]
+    layer.load_state_dict(copy.deepcopy(layer).double().float().state_dict())
+    assert torch.equal(torch.func.functional_call(layer, dict(layer.named_parameters()), (VALUES,)), layer(VALUES))
