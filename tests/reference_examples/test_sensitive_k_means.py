@@ -53,7 +53,11 @@ def calibration_data():
     ]
 
 
-def test_four_bits_with_exceptions(torch_model, calibration_data, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "batches",
+    [64, pytest.param(8, marks=pytest.mark.filterwarnings("ignore:the calibration data ended after 8 of the 64"))],
+)
+def test_four_bits_with_exceptions(torch_model, calibration_data, tmp_path, monkeypatch, batches):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "palettization_config.yaml").write_text(RECIPE)
 
@@ -62,7 +66,7 @@ def test_four_bits_with_exceptions(torch_model, calibration_data, tmp_path, monk
     loss_fn = lambda mod, dat: F.nll_loss(mod(dat[0]), dat[1])  # noqa: E731
 
     palettizer = SKMPalettizer(torch_model, palettization_config)
-    palettized_torch_model = palettizer.compress(dataloader=calibration_data, loss_fn=loss_fn)
+    palettized_torch_model = palettizer.compress(dataloader=calibration_data[:batches], loss_fn=loss_fn)
 
     assert palettized_torch_model.conv2.weight.unique().numel() == 16
     assert palettized_torch_model.fc.weight.unique().numel() == 64

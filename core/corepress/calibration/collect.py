@@ -1,6 +1,7 @@
 """One pass over the data for all statistics that the planned algorithms ask for."""
 
 import random
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from corepress.algorithm import Statistic, StatisticSpec, WeightFacts
 from corepress.calibration.effect import Effect
 from corepress.calibration.sample_gradients import sample_gradients
-from corepress.errors import PlanError
+from corepress.encoding.memory import write_back
+from corepress.errors import PlanError, PlanWarning
 
 Requests = Mapping[str, Collection[StatisticSpec]]
 LossFunction = Callable[[nn.Module, Any], Tensor]
@@ -55,11 +57,13 @@ def collect(
     `data` yields batches: a tensor, a tuple or list of positional inputs, or a dict of keyword inputs. With `loss_fn`,
     each batch goes to `loss_fn(model, batch)` instead. At most `most` batches are read. The model runs in evaluation
     mode and is left as it was: mode, gradients, `requires_grad` and buffers included, and so is the global random
-    state. Weights that the loss does not depend on are told in one `PlanWarning`.
+    state.
+
+    A `PlanWarning` says that there are fewer than `fewest` batches, all of which are used, and one names the weights
+    that the loss does not depend on.
 
     Raises:
-        PlanError: a statistic needs a loss and `loss_fn` is missing or returns none, or there are fewer than `fewest`
-            batches.
+        PlanError: there is no batch, or a statistic needs a loss and `loss_fn` is missing or returns none.
     """
     asked = {w.name: {spec: spec.make(w.facts) for spec in dict.fromkeys(requests.get(w.name, ()))} for w in weights}
     wanted = {spec for specs in asked.values() for spec in specs}
@@ -84,21 +88,23 @@ def collect(
                 parameters = {w.name: w.parameter for w in felt if any(s.per_sample for s in asked[w.name])}
                 for gradients in sample_gradients(model, parameters, batch, loss_fn):
                     effect.of_samples(gradients)
-    _require_batches(batches, fewest)
+    _check_number(batches, fewest)
     effect.tell_of_missing()
     return {name: {spec.name: found.result() for spec, found in specs.items()} for name, specs in asked.items()}
 
 
-def _require_batches(batches: int, fewest: int) -> None:
+def _check_number(batches: int, fewest: int) -> None:
     if not batches:
         raise PlanError(
             "the calibration data is empty; pass an iterable of at least one batch "
             "(a list or a DataLoader: a generator is used up by the first stage that reads it)"
         )
     if batches < fewest:
-        raise PlanError(
-            f"the calibration data ended after {batches} of the {fewest} batches that the configuration asks for; "
-            "pass more data, or ask for fewer batches"
+        warnings.warn(
+            f"the calibration data ended after {batches} of the {fewest} batches that the configuration asks for; all "
+            "of them were used. Pass more data, or ask for fewer batches",
+            PlanWarning,
+            stacklevel=3,
         )
 
 
@@ -165,6 +171,6 @@ def _left_as_it_was(model: nn.Module, differentiated: Sequence[Tensor]) -> Itera
         for parameter, gradient, requires in gradients:
             parameter.requires_grad_(requires)
             parameter.grad = gradient
-        with torch.no_grad():
-            for module, name, buffer, content in buffers:
-                setattr(module, name, buffer.copy_(content))
+        for module, name, buffer, content in buffers:
+            write_back(buffer, content)
+            setattr(module, name, buffer)

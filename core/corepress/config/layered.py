@@ -100,7 +100,10 @@ class CompressionConfig(Configuration, Generic[M]):
 
     @property
     def calibration_batches(self) -> tuple[int, int | None]:
-        """The fewest batches of calibration data that statistics need, and the most that they read; None = all."""
+        """The batches of calibration data that are asked for, and the most that are read; None = all.
+
+        Data with fewer batches are used with a warning.
+        """
         return 1, None
 
     @property

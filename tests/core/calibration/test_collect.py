@@ -8,7 +8,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from corepress.algorithm import Statistic, StatisticSpec
 from corepress.calibration import collect
-from corepress.errors import PlanError
+from corepress.errors import PlanError, PlanWarning
 from corepress.targets import torch_weights
 from corepress.testing.randomness import global_random_state
 
@@ -240,13 +240,24 @@ def test_empty_data_are_refused(model):
     )
 
 
-def test_too_few_batches_are_refused(model, batches):
-    with pytest.raises(PlanError) as caught:
-        collect(model, *requests(model, INPUTS), batches, fewest=4)
-    assert str(caught.value) == (
-        "the calibration data ended after 3 of the 4 batches that the configuration asks for; "
-        "pass more data, or ask for fewer batches"
-    )
+def test_fewer_batches_than_asked_for_are_all_used_with_a_warning(model, batches):
+    with pytest.warns(PlanWarning) as caught:
+        found = collect(model, *requests(model, INPUTS), batches, fewest=4)
+    assert [str(warning.message) for warning in caught] == [
+        "the calibration data ended after 3 of the 4 batches that the configuration asks for; all of them were used. "
+        "Pass more data, or ask for fewer batches"
+    ]
+    assert len(found["0.weight"]["inputs"].inputs) == 3
+
+
+@pytest.mark.filterwarnings("error")
+def test_as_many_batches_as_asked_for_are_no_reason_to_warn(model, batches):
+    collect(model, *requests(model, INPUTS), batches, fewest=3, most=3)
+
+
+def test_empty_data_are_refused_however_many_batches_are_asked_for(model):
+    with pytest.raises(PlanError, match=r"^the calibration data is empty; "):
+        collect(model, *requests(model, INPUTS), [], fewest=4)
 
 
 def test_no_more_batches_are_read_than_asked_for(model, batches):
@@ -284,3 +295,31 @@ def test_inputs_inside_attention_layers_are_seen():
     found = collect(net, weights, wanted, [torch.ones(2, 3, 8)])
     assert len(found["layers.0.linear1.weight"]["inputs"].inputs) == 1
     assert len(found["layers.0.self_attn.in_proj_weight"]["inputs"].inputs) == 1
+
+
+def inference_buffer():
+    with torch.inference_mode():
+        return torch.ones(4)
+
+
+@pytest.mark.parametrize(
+    "buffer",
+    [torch.ones(1, 4).expand(4, 4), torch.ones(7).as_strided((4, 4), (1, 1)), inference_buffer()],
+    ids=["expanded", "interleaved", "inference"],
+)
+def test_buffers_of_any_kind_are_left_as_they_were(model, batches, buffer):
+    class Growing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("steps", buffer)
+
+        def forward(self, x):
+            # torch writes to such a tensor in this way alone.
+            self.steps[:1].detach().add_(1)
+            return x
+
+    model.append(Growing())
+    content = buffer.clone()
+    collect(model, *requests(model, GRADIENTS), batches, loss_fn)
+    assert model[-1].steps is buffer
+    assert torch.equal(buffer, content)

@@ -43,7 +43,7 @@ class SKMPalettizerConfig(CompressionConfig[ModuleSKMPalettizerConfig]):
 
     @property
     def calibration_batches(self) -> tuple[int, int | None]:
-        """The fewest and the most batches that sensitivities are computed from."""
+        """The batches that are asked for, and the most that sensitivities are computed from."""
         if self.calibration_nsamples == _BATCHES:
             return 1, _BATCHES
         return max(self.calibration_nsamples, 1), self.calibration_nsamples or None

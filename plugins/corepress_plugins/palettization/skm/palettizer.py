@@ -46,13 +46,13 @@ class SKMPalettizer(BoundCompressor):
         """Return the sensitivity of every compressible weight by name, float32 in (0, 1]; the model is left as it was.
 
         Args:
-            dataloader: batches for `loss_fn`; `calibration_nsamples` of them are read.
+            dataloader: batches for `loss_fn`; `calibration_nsamples` of them are read, or all where there are fewer.
             loss_fn: runs the model on a batch and returns the loss.
             sensitivity_path: a safetensors file to write the sensitivities to; one that exists is replaced.
             per_sample: square the gradients of single samples; by default as `global_config` says.
 
         Raises:
-            PlanError: there is no data, too little of it, or no loss with a gradient.
+            PlanError: there is no data, or no loss with a gradient.
             WeightError: a sensitivity is NaN or infinite.
         """
         if dataloader is None or loss_fn is None:

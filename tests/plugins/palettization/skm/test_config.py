@@ -24,7 +24,7 @@ def test_defaults_are_those_of_the_reference():
 
 
 @pytest.mark.parametrize(("asked", "batches"), [(128, (1, 128)), (64, (64, 64)), (0, (1, None))])
-def test_the_number_of_batches_is_a_demand_unless_it_is_the_default(asked, batches):
+def test_the_number_of_batches_is_a_request_unless_it_is_the_default(asked, batches):
     assert SKMPalettizerConfig(calibration_nsamples=asked).calibration_batches == batches
 
 
