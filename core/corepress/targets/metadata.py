@@ -4,6 +4,8 @@ Buffers are called `_COREML_/<parameter>/<field>` and live on the module that ow
 parameter's values they hold the whole encoding: `read` gives back what `write` was given, in its canonical form.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,9 @@ from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
 from corepress.encoding.affine import spread
 from corepress.errors import StateError
 from corepress.targets.lookup import nearest_entries
+
+FindEntries = Callable[[Tensor, Tensor, int | None], Tensor]
+"""Takes a weight, its look-up tables and their vector axis, and returns the indices of the weight's entries."""
 
 PREFIX = "_COREML_"
 VERSION_BUFFER = f"{PREFIX}/metadata_version"
@@ -29,6 +34,17 @@ def buffer_names(module: nn.Module, parameter: str) -> list[str]:
     """Return the names of the metadata buffers of one parameter."""
     prefix = f"{PREFIX}/{parameter}/"
     return [name for name, _ in module.named_buffers(recurse=False) if name.startswith(prefix)]
+
+
+def parameter_of(buffer: str) -> str | None:
+    """Return the parameter that a metadata buffer describes; None for the version, which describes the model."""
+    return buffer.removeprefix(f"{PREFIX}/").rpartition("/")[0] or None
+
+
+def described(module: nn.Module) -> list[str]:
+    """Return the parameters of a module that have metadata buffers."""
+    mine = (name for name, _ in module.named_buffers(recurse=False) if name.startswith(f"{PREFIX}/"))
+    return list(dict.fromkeys(filter(None, map(parameter_of, mine))))
 
 
 def clear(module: nn.Module, parameter: str) -> None:
@@ -117,22 +133,58 @@ def read(module: nn.Module, parameter: str, values: Tensor, name: str) -> Weight
     opaque = getattr(module, _OPAQUE, {}).get(parameter)
     if opaque is not None:
         return _checked(opaque, values, name)
+    try:
+        encoding = _described(module, parameter, values.to(torch.float32), nearest_entries)
+    except Exception as error:
+        raise StateError(
+            f"{name}: its values do not fit its '_COREML_' buffers ({type(error).__name__}: {error}); "
+            "compress the model again, or remove the buffers"
+        ) from error
+    return encoding if isinstance(encoding, Dense) else _checked(encoding, values, name)
+
+
+def require_sound(module: nn.Module, parameter: str, values: Tensor, name: str) -> None:
+    """Refuse buffers that cannot describe a weight of this shape, whatever its values.
+
+    Raises:
+        StateError: naming the weight.
+    """
+    try:
+        _described(module, parameter, torch.zeros((), device=values.device).expand(values.shape), _first_entries)
+    except Exception as error:
+        raise StateError(
+            f"{name}: its '_COREML_' buffers describe no weight of shape {tuple(values.shape)} "
+            f"({type(error).__name__}: {error})"
+        ) from error
+
+
+def _described(module: nn.Module, parameter: str, weight: Tensor, entries: FindEntries) -> WeightEncoding:
+    """Return the encoding that the buffers of a parameter describe, which finds `entries` by the weight's values."""
     prefix = f"{PREFIX}/{parameter}/"
     fields = {n.removeprefix(prefix): getattr(module, n) for n in buffer_names(module, parameter)}
     if "compression_type" not in fields:
-        return Dense(values.to(torch.float32))
+        return Dense(weight)
     types = fields["compression_type"].tolist()
-    weight = values.to(torch.float32)
+    if unknown := set(types) - {PRUNING, PALETTIZATION, QUANTIZATION}:
+        raise ValueError(f"unknown compression_type {', '.join(map(str, unknown))}")
     encoding: WeightEncoding
     if PALETTIZATION in types:
-        encoding = _palettized(fields, weight)
+        encoding = _palettized(fields, weight, entries)
     elif QUANTIZATION in types:
         encoding = _affine(fields, weight)
     else:
         encoding = Dense(weight)
     if PRUNING in types:
         encoding = Sparse(weight != 0, encoding)
-    return _checked(encoding, values, name)
+    return encoding
+
+
+def _first_entries(weight: Tensor, lut: Tensor, vector_axis: int | None) -> Tensor:
+    """Return the indices of the first entries, which say nothing about the values."""
+    shape = list(weight.shape)
+    if vector_axis is not None:
+        shape[vector_axis] //= lut.shape[-1]
+    return torch.zeros(shape, dtype=torch.uint8)
 
 
 def _checked(encoding: WeightEncoding, values: Tensor, name: str) -> WeightEncoding:
@@ -144,7 +196,7 @@ def _checked(encoding: WeightEncoding, values: Tensor, name: str) -> WeightEncod
     return encoding
 
 
-def _palettized(fields: dict[str, Tensor], weight: Tensor) -> Palettized:
+def _palettized(fields: dict[str, Tensor], weight: Tensor, entries: FindEntries) -> Palettized:
     lut_values = fields["lut"].to(torch.float32)
     lut: WeightEncoding = Dense(lut_values)
     if "quantization_scale" in fields:
@@ -153,7 +205,7 @@ def _palettized(fields: dict[str, Tensor], weight: Tensor) -> Palettized:
     scale = None if scale is None else scale.to(torch.float32)
     vector_axis = int(fields["vector_axis"]) if "vector_axis" in fields else None
     unscaled = weight if scale is None else weight / scale.where(scale != 0, 1.0)
-    indices = nearest_entries(unscaled, lut_values, vector_axis)
+    indices = entries(unscaled, lut_values, vector_axis)
     return Palettized(indices, lut, int(lut_values.shape[-2]).bit_length() - 1, vector_axis, scale)
 
 
@@ -186,3 +238,18 @@ def reinstate(module: nn.Module, parameter: str, state: Snapshot) -> None:
         module.register_buffer(name, value)
     if opaque is not None:
         _opaque_encodings(module)[parameter] = opaque
+
+
+def snapshot_all(module: nn.Module) -> tuple[dict[str, Tensor | None], dict[str, WeightEncoding]]:
+    """Return the buffers of a module and the encodings that travel with it, for `reinstate_all`."""
+    return dict(module._buffers), dict(getattr(module, _OPAQUE, {}))
+
+
+def reinstate_all(module: nn.Module, state: tuple[dict[str, Tensor | None], dict[str, WeightEncoding]]) -> None:
+    """Bring back what `snapshot_all` saw, in the same order."""
+    clear_all(module)
+    buffers, opaque = state
+    module._buffers.clear()
+    module._buffers.update(buffers)
+    if opaque:
+        _opaque_encodings(module).update(opaque)

@@ -328,3 +328,30 @@ def test_an_encoding_of_a_plugin_travels_with_the_module(make):
     )
     weight.write(make.dense((8, 6)))
     assert isinstance(weight.encoding(), Dense)
+
+
+def test_values_that_no_integer_stands_for_are_told_from_a_sound_weight(make):
+    weight = written(make.affine((8, 6), 4))
+    with torch.no_grad():
+        weight.parameter.mul_(100)
+    with pytest.raises(
+        StateError, match=r"^weight: its values do not fit its '_COREML_' buffers \(ValueError: integers"
+    ):
+        weight.encoding()
+
+
+def test_buffers_that_are_incomplete_are_named_with_the_weight(make):
+    weight = written(make.palette((8, 6)))
+    del weight.modules[0]._buffers["_COREML_/weight/lut"]
+    with pytest.raises(StateError) as caught:
+        weight.encoding()
+    assert str(caught.value) == (
+        "weight: its values do not fit its '_COREML_' buffers (KeyError: 'lut'); "
+        "compress the model again, or remove the buffers"
+    )
+
+
+@pytest.mark.parametrize("kind", ENCODINGS)
+def test_every_written_encoding_is_sound_metadata(make, kind):
+    weight = written(ENCODINGS[kind](make, (8, 6)))
+    metadata.require_sound(weight.modules[0], "weight", weight.tensor, "weight")
