@@ -1,8 +1,10 @@
 """The registry: one view over all plugins, and the answer to "who provides this algorithm?"."""
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from corepress.config.suggestions import did_you_mean
@@ -62,8 +64,15 @@ class Registry:
         return tuple(spec for spec, _ in self._provided)
 
     def provider(self, spec: AlgorithmSpec) -> PluginRecord:
-        """Return the plugin that offers an algorithm."""
-        return next(record for known, record in self._provided if known is spec)
+        """Return the plugin that offers an algorithm; a copy of its description will do.
+
+        Raises:
+            UnknownAlgorithmError: no plugin of this registry does.
+        """
+        offers = [(known is spec, record) for known, record in self._provided if known == spec]
+        for _, record in sorted(offers, key=lambda offer: not offer[0]):
+            return record
+        raise UnknownAlgorithmError(f"no plugin offers algorithm {spec.name!r} so described{self._hint(spec.name)}")
 
     def find(self, name: str) -> AlgorithmSpec:
         """Return the one algorithm called `name`, or `distribution/name` where several plugins offer it.
@@ -121,21 +130,53 @@ class Registry:
                 logger.exception("observer %s of plugin %s failed", hook, observer.plugin_name)
 
 
-_current: list[Registry] = []
+class _InUse:
+    """Which registry is in use: that of the process, unless `using_registry` has put another in its place.
+
+    A thread sees the registry that it has put there itself, or else the last that any thread has.
+    """
+
+    def __init__(self) -> None:
+        # Entered again when a plugin asks for the registry while it is loaded.
+        self._lock = threading.RLock()
+        self._of_process: Registry | None = None
+        self._temporary: dict[object, Registry] = {}
+        self._own: ContextVar[tuple[object, ...]] = ContextVar("registries", default=())
+
+    def get(self) -> Registry:
+        with self._lock:
+            # What a thread has inherited may have ended since.
+            keys = [key for key in self._own.get() if key in self._temporary] or list(self._temporary)
+            if keys:
+                return self._temporary[keys[-1]]
+            if self._of_process is None:
+                self._of_process = Registry()
+            return self._of_process
+
+    @contextmanager
+    def replaced_by(self, temporary: Registry) -> Iterator[None]:
+        key = object()
+        with self._lock:
+            self._temporary[key] = temporary
+        self._own.set((*self._own.get(), key))
+        try:
+            yield
+        finally:
+            self._own.set(tuple(other for other in self._own.get() if other is not key))
+            with self._lock:
+                del self._temporary[key]
+
+
+_in_use = _InUse()
 
 
 def registry() -> Registry:
-    """Return the registry of this process; plugins are loaded at the first call."""
-    if not _current:
-        _current.append(Registry())
-    return _current[-1]
+    """Return the registry of this process; plugins are loaded at the first call, whichever thread makes it."""
+    return _in_use.get()
 
 
 @contextmanager
 def using_registry(temporary: Registry) -> Iterator[Registry]:
     """Use another registry inside a `with` block, for example an isolated one in a test."""
-    _current.append(temporary)
-    try:
+    with _in_use.replaced_by(temporary):
         yield temporary
-    finally:
-        _current.pop()

@@ -1,3 +1,9 @@
+import copy
+import pickle
+import subprocess
+import sys
+import threading
+
 import pytest
 
 from corepress.errors import UnknownAlgorithmError
@@ -84,3 +90,89 @@ def test_an_error_inside_ends_the_use_of_another_registry(rivals):
     with pytest.raises(KeyError), using_registry(rivals):
         raise KeyError
     assert registry() is before
+
+
+def test_a_copied_description_has_the_same_provider(rivals):
+    spec = rivals.find("other")
+    for twin in (copy.deepcopy(spec), pickle.loads(pickle.dumps(spec))):
+        assert twin is not spec
+        assert rivals.provider(twin) is rivals.provider(spec)
+
+
+def test_equal_descriptions_of_two_plugins_are_told_apart(toys):
+    plugins = Registry(
+        [toys.candidate(toys.offering(toys.spec()), distribution=distribution) for distribution in ("ours", "theirs")]
+    )
+    for distribution in ("ours", "theirs"):
+        assert plugins.provider(plugins.find(f"{distribution}/sign")).distribution == distribution
+
+
+def test_an_algorithm_that_nobody_offers_has_no_provider(rivals, toys):
+    with pytest.raises(UnknownAlgorithmError, match=r"^no plugin offers algorithm 'mine' so described; known: other"):
+        rivals.provider(toys.spec("mine"))
+
+
+FIRST_USE = """
+import sys, threading
+from corepress.plugin import registry
+sys.setswitchinterval(1e-6)
+ready, found = threading.Barrier(8), []
+
+def use():
+    ready.wait()
+    found.append(registry())
+
+threads = [threading.Thread(target=use) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(len(set(map(id, found))), found[0] is registry())
+"""
+
+
+def test_threads_that_ask_first_at_once_get_one_registry():
+    found = subprocess.run([sys.executable, "-c", FIRST_USE], check=True, capture_output=True, text=True)
+    assert found.stdout == "1 True\n"
+
+
+def test_every_thread_sees_the_registry_that_it_has_put_in_use():
+    before, both, seen = registry(), threading.Barrier(2), {}
+
+    def use(mine):
+        with using_registry(mine):
+            both.wait()
+            seen[id(mine)] = registry()
+            both.wait()
+
+    mine = [Registry(()), Registry(())]
+    threads = [threading.Thread(target=use, args=(each,)) for each in mine]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [seen[id(each)] for each in mine] == mine
+    assert registry() is before
+
+
+def test_a_thread_without_a_registry_of_its_own_sees_the_one_in_use(rivals):
+    seen = []
+    with using_registry(rivals):
+        thread = threading.Thread(target=lambda: seen.append(registry()))
+        thread.start()
+        thread.join()
+    assert seen == [rivals]
+
+
+def test_uses_that_end_in_another_order_leave_nothing_behind(rivals):
+    before = registry()
+    first, second = using_registry(rivals), using_registry(Registry(()))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(registry()))
+    thread.start()
+    thread.join()
+    assert seen == [before]
