@@ -83,9 +83,10 @@ def draw_up(
                 tasks[draft.weight.name] = Task(match.config, str(match.rule), weight.name, parameter)
         plans.append(StagePlan(stage, tasks, training and "training" in stage.spec.kind))
         problems += _missing_statistics(plans[-1], target)
+    planned = {name: draft.weight for name, draft in drafts.items() if draft.steps}
+    problems += target.conflicts(list(planned.values()))
     if problems:
         raise PlanError("\n".join(_shortened(problems)))
-    planned = {name: draft.weight for name, draft in drafts.items() if draft.steps}
     require_finite(planned.values())
     skipped = {name: "; ".join(draft.skipped) for name, draft in drafts.items() if draft.skipped}
     if skipped:

@@ -75,6 +75,11 @@ class Weight(abc.ABC):
         return None
 
     @property
+    def unwritable(self) -> str | None:
+        """Why the values cannot be replaced, or None; a copy of the model may have a weight that can."""
+        return None
+
+    @property
     def incidental(self) -> str | None:
         """Why a rule for everything is not meant for the weight, such as for a constant that no layer owns, or None.
 
@@ -123,6 +128,10 @@ class Target(abc.ABC):
 
     def require_idle(self, weights: Iterable[Weight]) -> None:  # noqa: B027  (optional)
         """Raise `StateError` naming the first weight that a run in progress has its hands on."""
+
+    def conflicts(self, weights: Sequence[Weight]) -> list[str]:  # noqa: ARG002
+        """Return a problem for every one of the weights that cannot be written without changing something else."""
+        return []
 
     @property
     @abc.abstractmethod

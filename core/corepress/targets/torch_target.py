@@ -1,7 +1,7 @@
 """A torch model as a target: its weights and its names."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Self
 
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from corepress.encoding.memory import overlapping
 from corepress.errors import StateError
 from corepress.targets import metadata, simulation
 from corepress.targets.base import Target, Weight
@@ -77,6 +78,20 @@ class TorchTarget(Target):
         for weight in weights:
             if isinstance(weight, TorchWeight) and simulation.simulators(weight):
                 raise StateError(f"{weight.name} is in training; call finalize() of the run that prepared it first")
+
+    def conflicts(self, weights: Sequence[Weight]) -> list[str]:
+        """Return a problem for every one of the weights that shares memory with another parameter of the model."""
+        mine = {weight.identity: weight for weight in weights if isinstance(weight, TorchWeight)}
+        others = {id(value): (name, value) for name, value in self.model.named_parameters()}
+        tensors = others | {identity: (weight.name, weight.tensor) for identity, weight in mine.items()}
+        identities, named = list(tensors), list(tensors.values())
+        return [
+            f"{named[one][0]} and {named[other][0]} are two parameters in the same memory, so that writing one changes "
+            "the other; make them one parameter (model.b.weight = model.a.weight) or give each its own memory "
+            "(model.b.weight = nn.Parameter(model.b.weight.detach().clone()))"
+            for one, other in overlapping([tensor for _, tensor in named])
+            if identities[one] in mine or identities[other] in mine
+        ]
 
     @property
     def made_by(self) -> Mapping[str, str] | None:

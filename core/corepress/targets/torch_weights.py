@@ -9,6 +9,7 @@ from torch.nn.utils import parametrize
 from corepress.algorithm import Simulator, WeightFacts
 from corepress.config import Alias, Subject
 from corepress.encoding import WeightEncoding
+from corepress.encoding.memory import shares_elements
 from corepress.errors import StateError, WeightError
 from corepress.plugin import ModuleKind, WeightLayout
 from corepress.targets import metadata
@@ -104,7 +105,18 @@ class TorchWeight(Weight):
             return f"its dtype is {self.parameter.dtype}, and corepress compresses floating-point weights"
         if self.parameter.is_meta:
             return "it has no values (meta device); load the model's weights first"
+        if self.parameter.layout is not torch.strided:
+            return f"its layout is {self.parameter.layout}; replace it by weight.to_dense()"
         return None if self.parameter.numel() else "it has no elements"
+
+    @property
+    def unwritable(self) -> str | None:
+        """Why the values cannot be replaced, or None."""
+        if shares_elements(self.tensor):
+            return f"elements of it share memory (shape {self.shape}, strides {self.tensor.stride()})"
+        if self.parameter.is_inference() and not torch.is_inference_mode_enabled():
+            return "it was made in torch.inference_mode()"
+        return None
 
     @property
     def incidental(self) -> str | None:

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -55,3 +56,66 @@ def test_what_is_no_weight_is_not_found(zoo):
 def test_weights_are_the_same_handles_every_time(zoo):
     target = TorchTarget(zoo)
     assert target.weights() is target.weights()
+
+
+def problems(model, *names):
+    target = TorchTarget(model)
+    return target.conflicts([weight for weight in target.weights() if weight.name in names])
+
+
+def shared(make):
+    """Two Linear layers, the second with the weight that `make` makes of the first one's values."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = nn.Parameter(make(model[0].weight.data))
+    return model
+
+
+@pytest.mark.parametrize(
+    "make", [lambda values: values, lambda values: values.T, lambda values: values[:2], lambda values: values[1:, 2:]]
+)
+def test_two_parameters_in_one_memory_are_in_conflict(make):
+    model = shared(make)
+    for names in (["0.weight"], ["1.weight"], ["0.weight", "1.weight"]):
+        (problem,) = problems(model, *names)
+        assert problem.startswith("0.weight and 1.weight are two parameters in the same memory, so that writing one")
+        assert "nn.Parameter(model.b.weight.detach().clone())" in problem
+
+
+def test_a_weight_that_is_not_written_is_in_no_conflict():
+    model = shared(lambda values: values)
+    model.append(nn.Linear(4, 4))
+    assert problems(model) == problems(model, "2.weight") == []
+
+
+def test_a_weight_and_a_parameter_of_another_kind_are_in_conflict():
+    model = shared(lambda values: values.clone())
+    model[1].bias = nn.Parameter(model[0].weight.data[3])
+    assert [problem.split(" are ")[0] for problem in problems(model, "0.weight")] == ["0.weight and 1.bias"]
+
+
+def test_weights_that_are_buffers_are_in_conflict_too():
+    model = shared(lambda values: values.clone())
+    for layer in model:
+        del layer.weight
+        layer.register_buffer("weight", torch.zeros(4, 4) if layer is model[0] else model[0].weight[:2])
+    assert len(problems(model, "0.weight")) == 0
+    assert len(problems(model, "0.weight", "1.weight")) == 1
+
+
+def test_tied_weights_and_views_of_one_flat_tensor_are_in_no_conflict(zoo):
+    model = nn.ModuleDict({"zoo": zoo, "embedding": nn.Embedding(6, 4), "head": nn.Linear(4, 6)})
+    model["head"].weight = model["embedding"].weight
+    parameters = list(model.parameters())
+    flat = torch.randn(sum(parameter.numel() for parameter in parameters))
+    for parameter, values in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.data = values.view(parameter.shape)
+    model.register_buffer("flat", flat)
+    assert problems(model, *(weight.name for weight in TorchTarget(model).weights())) == []
+
+
+def test_columns_of_one_matrix_are_in_no_conflict():
+    matrix = torch.randn(4, 12)
+    model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(3)))
+    for layer, values in zip(model, matrix.split(4, dim=1), strict=True):
+        layer.weight = nn.Parameter(values)
+    assert problems(model, "0.weight", "1.weight", "2.weight") == []

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -252,3 +254,51 @@ def test_a_weight_without_elements_is_a_weight(module, shape):
     assert weight.shape == tuple(weight.read().shape) == shape
     weight.write(Dense(torch.zeros(shape)))
     assert weight.encoding() == Dense(torch.zeros(shape))
+
+
+def inference_weight():
+    with torch.inference_mode():
+        return nn.Linear(3, 3).weight
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (torch.randn(1, 3).expand(3, 3), "elements of it share memory (shape (3, 3), strides (0, 1))"),
+        (torch.randn(3, 1).expand(3, 3), "elements of it share memory (shape (3, 3), strides (1, 0))"),
+        (torch.randn(5).as_strided((3, 3), (1, 1)), "elements of it share memory (shape (3, 3), strides (1, 1))"),
+        (inference_weight(), "it was made in torch.inference_mode()"),
+    ],
+)
+def test_a_weight_that_cannot_be_written_says_why_and_its_copy_can(values, reason):
+    model = nn.Sequential(nn.Linear(3, 3))
+    model[0].weight = values if isinstance(values, nn.Parameter) else nn.Parameter(values)
+    (weight,) = torch_weights(model)
+    assert weight.unwritable == reason
+    assert weight.obstacle is None
+    (twin,) = torch_weights(copy.deepcopy(model))
+    assert twin.unwritable is None
+    twin.write(Dense(torch.ones(3, 3)))
+    assert twin.read().eq(1).all()
+
+
+def test_inference_tensors_can_be_written_in_inference_mode():
+    model = nn.Sequential(nn.Linear(3, 3))
+    model[0].weight = inference_weight()
+    with torch.inference_mode():
+        assert torch_weights(model)[0].unwritable is None
+
+
+def test_every_kind_of_weight_can_be_written(zoo):
+    assert {weight.unwritable for weight in torch_weights(zoo.to(memory_format=torch.contiguous_format))} == {None}
+    views = nn.Linear(4, 3)
+    views.weight = nn.Parameter(torch.randn(4, 3).T)
+    assert torch_weights(views)[0].unwritable is None
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta state")
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+def test_a_weight_of_a_sparse_layout_cannot_be_compressed(layout):
+    layer = nn.Linear(3, 3)
+    layer.weight = nn.Parameter(torch.eye(3).to_sparse(layout=layout))
+    assert torch_weights(layer)[0].obstacle == f"its layout is {layout}; replace it by weight.to_dense()"
