@@ -4,8 +4,8 @@ from typing import Any
 
 import attrs
 
-from corepress.errors import StateError
-from corepress.pipeline.report import Plan
+from corepress.errors import PlanError, StateError
+from corepress.pipeline.report import Plan, some_of
 from corepress.pipeline.stage import BoundStage
 from corepress.targets import Target, Weight
 
@@ -46,3 +46,15 @@ class Blueprint:
     stages: tuple[StagePlan, ...]
     weights: dict[str, Weight]
     plan: Plan
+
+    def require_writable(self, target: Target) -> None:
+        """Refuse a target, the planned model or a copy of it, in which the planned weights cannot be written."""
+        handles = (
+            task.handle(target) for plan in self.stages if not plan.stage.on_activations for task in plan.tasks.values()
+        )
+        reasons = {weight.name: why for weight in handles if (why := weight.unwritable)}
+        if reasons:
+            raise PlanError(
+                f"{some_of(reasons)}; it cannot be changed in place. Replace it first by a copy with memory of its "
+                "own: module.weight = nn.Parameter(module.weight.detach().clone())"
+            )

@@ -10,7 +10,7 @@ from torch import nn
 
 from corepress.config import Document, Problem, raise_problems
 from corepress.errors import ConfigError, PlanError, PlanWarning, StateError
-from corepress.pipeline import recipe, training
+from corepress.pipeline import recipe, saved, training
 from corepress.pipeline.blueprint import Blueprint
 from corepress.pipeline.planner import draw_up
 from corepress.pipeline.protocol import LossFunction
@@ -59,6 +59,11 @@ class Pipeline:
         self.seed = seed
         self._training: training.Training | None = None
         self._report: Report | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A run that has ended would take its model along into every copy and pickle.
+        ended = self._training is not None and self._training.finished
+        return {**vars(self), "_training": None} if ended else vars(self)
 
     @classmethod
     def from_yaml(cls, source: str | Path | TextIO) -> Self:
@@ -128,7 +133,7 @@ class Pipeline:
                 replaced; it is not touched unless `inplace`, and in no case when something fails.
             data: batches of calibration data, where an algorithm needs them.
             loss_fn: `loss_fn(model, batch)`, where an algorithm needs gradients.
-            inplace: write the result into `model` itself.
+            inplace: write the result into `model` itself, or nothing when that fails.
             minimum_deployment_target: refuse what this target cannot store.
             strict: make errors of skipped weights and of rules that select nothing.
             workers: the number of weights that are encoded at a time; results do not depend on it.
@@ -144,10 +149,14 @@ class Pipeline:
             raise PlanError("a Core ML program is not changed in place; leave inplace out, and save what is returned")
         blueprint = self._blueprint(target, False, minimum_deployment_target, strict)
         target.require_idle(blueprint.weights.values())
+        if inplace:
+            blueprint.require_writable(target)
+        working = target.copy()
+        blueprint.require_writable(working)
         _warn(blueprint.plan.warnings)
         run = Run(
             blueprint=blueprint,
-            target=target.copy(),
+            target=working,
             originals=lambda name: blueprint.weights[name].read(),
             seed=self.seed,
             data=data,
@@ -240,17 +249,13 @@ class Pipeline:
         """Go on where `state_dict` was taken, after `prepare` of the same model with the same recipe.
 
         Raises:
-            StateError: the state belongs to another recipe or to other weights.
+            StateError: the state belongs to another recipe or to other weights, or an entry of it is missing or wrong.
+                Nothing is restored then.
         """
         current = self._in_training("load_state_dict")
-        if state.get("format") != _FORMAT:
-            raise StateError(f"the state has format {state.get('format')!r}; this corepress reads format {_FORMAT}")
-        if state.get("recipe") != self.to_yaml():
-            raise StateError(
-                "the state was saved by another recipe; restore that one with "
-                "Pipeline.from_yaml(io.StringIO(state['recipe']))"
-            )
+        saved.require_entries(state, _FORMAT, self.to_yaml())
         current.load_state(state["simulators"], state["steps"])
+        self._report = None
 
     def _target(self, model: Any) -> Target:
         return open_target(model, activations=any(stage.on_activations for stage in self._stages))

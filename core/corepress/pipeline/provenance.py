@@ -4,16 +4,11 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
 from corepress.pipeline.stage import BoundStage
-from corepress.plugin import registry
 
 
 def plugin_versions(stages: Sequence[BoundStage]) -> dict[str, str]:
     """Return `distribution version` for each algorithm of a recipe."""
-    found = {}
-    for stage in stages:
-        record = registry().provider(stage.spec)
-        found[stage.algorithm] = f"{record.distribution} {record.version}"
-    return found
+    return {stage.algorithm: f"{stage.provider.distribution} {stage.provider.version}" for stage in stages}
 
 
 def provenance(stages: Sequence[BoundStage], recipe: str, earlier: Mapping[str, str] | None = None) -> dict[str, str]:

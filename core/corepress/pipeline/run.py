@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -123,12 +124,15 @@ class Run:
         A bar says what is being `doing` and how far it is, by the `size` of the items.
         """
         things = list(items)
+        # Threads start with an empty context, in which the registry and other settings of the caller would be lost.
+        context = copy_context()
         count = min(self.most_workers, max(len(things), 1))
         with _shared_threads(count) as share, ThreadPoolExecutor(count, initializer=share) as pool:
             total = sum(map(size, things))
             # disable=None is quiet when the output is no terminal; a bar appears only after a second.
+            results = pool.map(lambda thing: context.copy().run(function, thing), things)
             with tqdm(desc=doing, total=total, delay=1, disable=None if doing else True, leave=False) as bar:
-                for thing, result in zip(things, pool.map(function, things), strict=True):
+                for thing, result in zip(things, results, strict=True):
                     bar.update(size(thing))
                     yield result
 

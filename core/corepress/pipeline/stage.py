@@ -8,7 +8,7 @@ import attrs
 
 from corepress.config import CompressionConfig, Document, Problem, structure
 from corepress.errors import UnknownAlgorithmError
-from corepress.plugin import AlgorithmSpec, registry
+from corepress.plugin import AlgorithmSpec, PluginRecord, registry
 
 
 @attrs.frozen
@@ -26,14 +26,19 @@ class Stage:
 class BoundStage:
     """A stage whose algorithm was found and whose configuration is sound.
 
-    `repeat` counts the earlier stages of the same algorithm.
+    `provider` is the plugin that offers the algorithm. `repeat` counts the earlier stages of the same algorithm.
     """
 
     index: int
     algorithm: str
     spec: AlgorithmSpec
+    provider: PluginRecord
     config: CompressionConfig[Any]
     repeat: int = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Without the implementation: a copy imports its own.
+        return type(self), attrs.astuple(self, recurse=False)
 
     @cached_property
     def implementation(self) -> Any:
@@ -73,8 +78,9 @@ def bind(
 
 def _bind(index: int, stage: Stage, document: Document | None) -> tuple[BoundStage | None, Iterable[Problem]]:
     path = f"stages[{index}]"
+    plugins = registry()
     try:
-        spec = registry().find(stage.algorithm)
+        spec = plugins.find(stage.algorithm)
     except UnknownAlgorithmError as error:
         return None, [Problem(f"{path}.algorithm", str(error))]
     expected = spec.load_config()
@@ -82,4 +88,6 @@ def _bind(index: int, stage: Stage, document: Document | None) -> tuple[BoundSta
         message = f"{stage.algorithm} takes a {expected.__name__}, got a {type(stage.config).__name__}"
         return None, [Problem(f"{path}.config", message)]
     config, problems = structure(expected, stage.config or {}, f"{path}.config", document)
-    return (None if config is None else BoundStage(index, stage.algorithm, spec, config)), problems
+    if config is None:
+        return None, problems
+    return BoundStage(index, stage.algorithm, spec, plugins.provider(spec), config), problems

@@ -1,14 +1,14 @@
 """The training half of a pipeline: simulators on a model between `prepare` and `finalize`."""
 
 import copy
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
-from typing import Any
+import uuid
+from collections.abc import Iterable, Sequence
+from functools import cached_property, partial
+from typing import Any, NoReturn, Self
 
 import attrs
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from corepress.algorithm import Simulator
 from corepress.algorithm.simulator import KeepZeros
@@ -20,11 +20,11 @@ from corepress.pipeline.planner import require_finite
 from corepress.pipeline.protocol import LossFunction
 from corepress.pipeline.report import Report, some_of
 from corepress.pipeline.run import Run, StageRun, watched
+from corepress.pipeline.saved import require_fitting
 from corepress.plugin import registry
 from corepress.targets import TorchTarget, TorchWeight, simulation, torch_weights
-from corepress.targets.transaction import all_or_nothing
+from corepress.targets.transaction import all_or_nothing, undoing
 
-_serial = itertools.count(1)
 _FINALIZED_BY = "_corepress_finalized_by"
 
 
@@ -43,6 +43,11 @@ class Training:
         """Handles on the weights in training."""
         return self._trained(self.target)
 
+    @property
+    def finished(self) -> bool:
+        """Whether the run has ended, by turning the simulators of its own model into encodings."""
+        return vars(self.target.model).get(_FINALIZED_BY) == self.owner
+
     def is_in(self, model: nn.Module) -> bool:
         """Tell whether a model carries the run's simulators."""
         return any(simulation.simulators(weight, self.owner) for weight in torch_weights(model))
@@ -54,6 +59,10 @@ class Training:
         for weight in self.weights.values():
             simulation.step(weight, self.owner)
         registry().notify("on_step", run=self.run, step=self.steps)
+
+    def original(self, name: str) -> Tensor:
+        """Return the values of a weight in training, without its simulators."""
+        return self._handle(name, self.target).read()
 
     def preview(self) -> Report:
         """Return what would become of the weights if the run were finalized now; nothing is changed."""
@@ -79,7 +88,7 @@ class Training:
         source = TorchTarget(base)
         if vars(base).get(_FINALIZED_BY) == self.owner:
             return source, None
-        finished = TorchTarget(copy.deepcopy(base))
+        finished = source.copy()
         run = attrs.evolve(
             self.run,
             target=finished,
@@ -93,6 +102,8 @@ class Training:
         with watched(run, start=self.ended) as finish:
             self.ended = True
             self._check_ready(source)
+            for written in (finished, source) if inplace else (finished,):
+                self.run.blueprint.require_writable(written)
             for plan in run.blueprint.stages:
                 run.run_stage(StageRun(plan, owner=self.owner if plan.training else None))
             report = run.report()
@@ -111,14 +122,23 @@ class Training:
             for name, chain in self._simulators().items()
         }
 
-    def load_state(self, state: Mapping[str, Any], steps: int) -> None:
+    def load_state(self, state: Any, steps: int) -> None:
         """Restore what `state` returned; nothing is restored when it does not fit."""
         self._require_unfinished("load_state_dict")
-        mine = {name: {_key(s): s for s in chain} for name, chain in self._simulators().items()}
-        _require_same(mine, state)
-        for name, chain in mine.items():
-            for key, simulator in chain.items():
-                simulator.load_state_dict(state[name][key])
+        before = self.state()
+        require_fitting(before, state)
+        mine = {(name, _key(simulator)): simulator for name, chain in self._simulators().items() for simulator in chain}
+        with undoing(
+            [
+                (f"{name}, {key}", partial(simulator.load_state_dict, before[name][key]))
+                for (name, key), simulator in mine.items()
+            ]
+        ):
+            for (name, key), simulator in mine.items():
+                try:
+                    simulator.load_state_dict(state[name][key])
+                except Exception as error:
+                    raise StateError(f"the state does not fit this run; {name}, {key}: {error}") from error
         self.steps = steps
 
     def abandon(self) -> None:
@@ -126,6 +146,19 @@ class Training:
         if not self.ended:
             self.ended = True
             registry().notify("on_run_error", run=self.run, error=StateError("prepare() was called again"))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        for field in attrs.fields(type(self)):
+            setattr(twin, field.name, copy.deepcopy(getattr(self, field.name), memo))
+        return twin
+
+    def __getstate__(self) -> NoReturn:
+        raise StateError(
+            "a pipeline in training cannot be pickled: torch does not pickle models in training; save state_dict() of "
+            "the pipeline and of the model"
+        )
 
     def _simulators(self) -> dict[str, list[Simulator]]:
         return {name: simulation.simulators(weight, self.owner) for name, weight in self.weights.items()}
@@ -156,16 +189,16 @@ class Training:
 
     def _transfer(self, run: Run, target: TorchTarget) -> None:
         """Take the simulators off the model itself, and write what the copy has become."""
-        touched = {name: self._handle(name, target) for name in run.encodings}
+        trained = self._trained(target)
+        touched = {name: self._handle(name, target) for name in run.encodings} | trained
         with all_or_nothing(touched.values()):
-            for name, weight in self._trained(target).items():
+            for weight in trained.values():
                 simulation.detach(weight, simulation.simulators(weight, self.owner))
-                touched.setdefault(name, weight)
             for name, encoding in run.encodings.items():
                 touched[name].write(encoding)
 
     def _require_unfinished(self, verb: str) -> None:
-        if vars(self.target.model).get(_FINALIZED_BY) == self.owner:
+        if self.finished:
             raise StateError(
                 f"{verb}() after finalize(inplace=True): the run has ended; call prepare(model) for a new one"
             )
@@ -173,11 +206,13 @@ class Training:
 
 def prepare(model: nn.Module, blueprint: Blueprint, seed: int) -> Training:
     """Attach the simulators of every training stage to `model`; nothing is attached when one of them fails."""
-    owner = f"run-{next(_serial)}"
+    # Unlike a number, it is not given again in another process, to which a finalized model may be sent.
+    owner = f"run-{uuid.uuid4().hex}"
     target = TorchTarget(model)
+    blueprint.require_writable(target)
     run = Run(blueprint=blueprint, target=target, originals=lambda _: torch.empty(0), seed=seed, written=False)
     training = Training(run, target, owner)
-    run.originals = lambda name: training._handle(name, target).read()
+    run.originals = training.original
     ready = _simulators_for(blueprint, target, owner)
     weights = {id(weight): weight for weight, _ in ready}.values()
     with all_or_nothing(weights, values=False):
@@ -248,18 +283,3 @@ def _owned(simulator: Simulator, owner: str, produces: str, stage: int | None = 
 
 def _key(simulator: Simulator) -> str:
     return "kept zeros" if simulator.stage is None else f"stage {simulator.stage + 1}"
-
-
-def _require_same(mine: Mapping[str, Mapping[str, Simulator]], state: Mapping[str, Any]) -> None:
-    def shapes(chains: Mapping[str, Mapping[str, Any]], tensors: Any) -> dict[tuple[str, str, str], tuple[int, ...]]:
-        return {
-            (name, key, buffer): tuple(value.shape)
-            for name, chain in chains.items()
-            for key, member in chain.items()
-            for buffer, value in tensors(member).items()
-        }
-
-    expected, given = shapes(mine, lambda s: s.state_dict()), shapes(state, lambda tensors: tensors)
-    if expected != given:
-        wrong = {name for name, *_ in (key for key in expected | given if expected.get(key) != given.get(key))}
-        raise StateError(f"the state was saved for another model; it does not fit {', '.join(sorted(wrong)[:3])}")

@@ -1,0 +1,85 @@
+"""Check the saved state of a run in training, as a whole, before any of it is restored."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from corepress.errors import StateError
+from corepress.pipeline.report import some_of
+
+Simulators = Mapping[str, Mapping[str, Mapping[str, Tensor]]]
+"""The tensors of simulators by weight name, by stage, and by their own names."""
+
+_ENTRIES = ("format", "recipe", "plugins", "steps", "simulators")
+
+
+def require_entries(state: object, version: int, recipe: str) -> None:
+    """Refuse what is no state of a run of this recipe.
+
+    Raises:
+        StateError: naming the entry that is missing or wrong.
+    """
+    if not isinstance(state, Mapping):
+        raise StateError(f"the state is of type {type(state).__name__}; pass what state_dict() returned")
+    if state.get("format") != version:
+        raise StateError(f"the state has format {state.get('format')!r}; this corepress reads format {version}")
+    if missing := [entry for entry in _ENTRIES if entry not in state]:
+        raise StateError(f"the state has no {' and no '.join(map(repr, missing))}; pass what state_dict() returned")
+    if not isinstance(state["recipe"], str) or state["recipe"] != recipe:
+        raise StateError(
+            "the state was saved by another recipe; restore that one with "
+            "Pipeline.from_yaml(io.StringIO(state['recipe']))"
+        )
+    steps = state["steps"]
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
+        raise StateError(f"the state has {steps!r} as 'steps'; it must be the number of steps, an integer from 0")
+
+
+def require_fitting(mine: Simulators, state: object) -> None:
+    """Refuse a state of other simulators.
+
+    Raises:
+        StateError: naming the weights, or the entries where the state is that of the same weights.
+    """
+    misfits = {_named(path): reason for path, reason in _misfits(mine, state, ())}
+    if not misfits:
+        return
+    if isinstance(state, Mapping) and state.keys() != mine.keys():
+        names = sorted({str(path[0]) for path, _ in _misfits(mine, state, ())})
+        raise StateError(f"the state was saved for another model; it does not fit {', '.join(names[:3])}")
+    raise StateError(f"the state does not fit this run; {some_of(misfits)}")
+
+
+def _misfits(mine: Any, given: object, path: tuple[object, ...]) -> Iterator[tuple[tuple[object, ...], str]]:
+    if isinstance(mine, Tensor):
+        if reason := _misfit(mine, given):
+            yield path, reason
+    elif not isinstance(given, Mapping):
+        yield path, f"is of type {type(given).__name__}, not a mapping"
+    else:
+        for key in dict.fromkeys((*mine, *given)):
+            if key not in given:
+                yield (*path, key), "is missing"
+            elif key not in mine:
+                yield (*path, key), "is not part of this run"
+            else:
+                yield from _misfits(mine[key], given[key], (*path, key))
+
+
+def _misfit(mine: Tensor, given: object) -> str | None:
+    """Return why a value cannot take the place of a tensor, or None."""
+    if not isinstance(given, Tensor):
+        return f"is of type {type(given).__name__}, not a tensor"
+    if given.shape != mine.shape:
+        return f"has shape {tuple(given.shape)}, not {tuple(mine.shape)}"
+    if given.dtype != mine.dtype:
+        return f"has dtype {given.dtype}, not {mine.dtype}"
+    if given.is_meta or given.layout is not torch.strided:
+        return "has no values in memory"
+    return None
+
+
+def _named(path: tuple[object, ...]) -> str:
+    return ", ".join(map(str, path)) or "'simulators'"
