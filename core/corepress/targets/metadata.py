@@ -184,7 +184,7 @@ def _first_entries(weight: Tensor, lut: Tensor, vector_axis: int | None) -> Tens
     shape = list(weight.shape)
     if vector_axis is not None:
         shape[vector_axis] //= lut.shape[-1]
-    return torch.zeros(shape, dtype=torch.uint8)
+    return torch.zeros(shape, dtype=torch.uint8, device=weight.device)
 
 
 def _checked(encoding: WeightEncoding, values: Tensor, name: str) -> WeightEncoding:
