@@ -15,6 +15,11 @@ from corepress.cli.outputs import check_apart, source_of
 @options.state_option
 @options.target_option
 @options.strict_option
+@click.option(
+    "--compute-units",
+    metavar="UNITS",
+    help="Warn about published problems on these units: ALL, CPU_AND_NE, CPU_AND_GPU or CPU_ONLY.",
+)
 @options.json_option
 @options.report_option
 def plan(
@@ -23,6 +28,7 @@ def plan(
     state: Path | None,
     target: str | None,
     strict: bool,
+    compute_units: str | None,
     as_json: bool,
     report_file: Path | None,
 ) -> None:
@@ -39,5 +45,5 @@ def plan(
     pipeline = Pipeline.from_yaml(recipe)
     module = load_any(model, state)
     check_apart(outputs, {"MODEL": source_of(model)})
-    table = pipeline.plan(module, minimum_deployment_target=target, strict=strict)
+    table = pipeline.plan(module, minimum_deployment_target=target, strict=strict, compute_units=compute_units)
     options.print_table(table, as_json, report_file)

@@ -16,16 +16,19 @@ if TYPE_CHECKING:
     from corepress.coreml.evaluation import evaluate
     from corepress.coreml.inspection import InspectedWeight, Inspection, inspect
     from corepress.coreml.interpreter import Executable, run
-    from corepress.coreml.lowering import CoreMLLowering, lower
-    from corepress.coreml.ops import OpBuilder
     from corepress.coreml.output_verification import VerifiedOutput
     from corepress.coreml.read import Consumer, PackageWeight, read_weights
     from corepress.coreml.saving import save
+    from corepress.coreml.storage.builder import OpBuilder
+    from corepress.coreml.storage.chains import KNOWN_CHAINS, Chain
+    from corepress.coreml.storage.lowering import CoreMLLowering, lower
     from corepress.coreml.target import CoreMLTarget
     from corepress.coreml.verification import Verification, VerifiedWeight, verify
     from corepress.coreml.weights import CoreMLWeight
 
 __all__ = [
+    "KNOWN_CHAINS",
+    "Chain",
     "Consumer",
     "CoreMLLowering",
     "CoreMLTarget",
@@ -60,8 +63,10 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
+        "KNOWN_CHAINS": "storage.chains",
+        "Chain": "storage.chains",
         "Consumer": "read",
-        "CoreMLLowering": "lowering",
+        "CoreMLLowering": "storage.lowering",
         "CoreMLTarget": "target",
         "CoreMLWeight": "weights",
         "Difference": "comparison",
@@ -69,7 +74,7 @@ __getattr__ = lazy_names(
         "InspectedWeight": "inspection",
         "Inspection": "inspection",
         "LayerDifference": "comparison",
-        "OpBuilder": "ops",
+        "OpBuilder": "storage.builder",
         "PackageWeight": "read",
         "StoredWeight": "comparison",
         "Verification": "verification",
@@ -81,7 +86,7 @@ __getattr__ = lazy_names(
         "diff": "comparison",
         "evaluate": "evaluation",
         "inspect": "inspection",
-        "lower": "lowering",
+        "lower": "storage.lowering",
         "read_weights": "read",
         "run": "interpreter",
         "save": "saving",

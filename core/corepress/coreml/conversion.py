@@ -33,6 +33,7 @@ def convert(
     example_inputs: Any,
     *,
     minimum_deployment_target: Any = "iOS18",
+    allow_unknown_chains: bool = False,
     **convert_options: Any,
 ) -> Any:
     """Convert a finalized torch model to an ML program that holds every compressed weight as it is, exactly.
@@ -42,6 +43,8 @@ def convert(
 
     `example_inputs` is a tensor, a tuple or list of tensors (positional), or a dict of tensors (by argument name);
     integers become int32 inputs. `minimum_deployment_target` is "iOS16", "macOS15", coremltools.target.iOS18, ...
+    A weight that would be stored as a chain of operations which no device is known to load (see `KNOWN_CHAINS`) is an
+    error unless `allow_unknown_chains`; only encodings of plugins write such chains.
     `convert_options` go to coremltools.convert: `inputs`, `outputs`, `compute_precision`, `classifier_config`,
     `pass_pipeline`, ...; `skip_model_load` is on outside of macOS unless given.
 
@@ -65,7 +68,7 @@ def convert(
         convert_options.setdefault("outputs", output_types(model, output_names))
     draft = _converted(traced, target, convert_options)
     program = load_program(draft)
-    placed = place(program, codes, target)
+    placed = place(program, codes, target, allow_unknown_chains=allow_unknown_chains)
     unused = _unplaced(weights, placed, traced_parameters(traced))
     made_of = origins(model, draft, program, placed)
     records = provenance.metadata_for(placed, unused, made_of, getattr(model, PROVENANCE, {}))

@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from corepress.coreml._coremltools import types
-from corepress.coreml.lowering import lower
 from corepress.coreml.markers import Marked, marked_weight
 from corepress.coreml.match import sanitized
-from corepress.coreml.ops import OpBuilder
 from corepress.coreml.program import blocks, replace_value
+from corepress.coreml.storage.builder import OpBuilder
+from corepress.coreml.storage.lowering import lower
 from corepress.targets.deployment import DeploymentTarget
 
 
-def place(program: Any, codes: Mapping[int, Marked], target: DeploymentTarget) -> dict[str, str]:
+def place(
+    program: Any, codes: Mapping[int, Marked], target: DeploymentTarget, *, allow_unknown_chains: bool = False
+) -> dict[str, str]:
     """Replace every marker by its weight's operations; return the operation's name for each weight's name.
 
     A weight whose marker stands at several places is stored once for each block that uses it.
@@ -35,7 +37,8 @@ def place(program: Any, codes: Mapping[int, Marked], target: DeploymentTarget) -
                 dtype = types.nptype_from_builtin(op.outputs[0].dtype)
                 key = (weight.name, dtype)
                 if key not in first_uses:
-                    ops = OpBuilder(weight.name, _free_name(weight.name, taken), dtype, target, before_op=op)
+                    name = _free_name(weight.name, taken)
+                    ops = OpBuilder(weight.name, name, dtype, target, op, allow_unknown_chains)
                     first_uses[key] = lower(weight.encoding, ops)
                     placed.setdefault(weight.name, first_uses[key].op.name)
                 # Its data are as long as the weight, and no later pass would remove them.

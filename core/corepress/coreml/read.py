@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from corepress.coreml._coremltools import types
-from corepress.coreml.chain import chain_of, encoding_of, value_of
 from corepress.coreml.program import blocks, load_program, open_model
+from corepress.coreml.storage.parsing import chain_of, encoding_of, value_of
 from corepress.encoding import WeightEncoding, packed_nbytes
 
 SMALLEST_STORED = 10

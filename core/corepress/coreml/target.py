@@ -11,13 +11,16 @@ from corepress.config import Rules
 from corepress.config.scalars import PATTERN_SIGNS
 from corepress.coreml import provenance
 from corepress.coreml._coremltools import op_types, types
-from corepress.coreml.lowering import write_storage
+from corepress.coreml.interpreter.inputs import states_of
 from corepress.coreml.match import sanitized
-from corepress.coreml.ops import OpBuilder
 from corepress.coreml.program import blocks, load_program, open_model, replace_value, write_program
 from corepress.coreml.read import SMALLEST_STORED, PackageWeight, program_weights
+from corepress.coreml.storage.builder import OpBuilder
+from corepress.coreml.storage.chains import chain_types, scales_floats
+from corepress.coreml.storage.lowering import write_storage
 from corepress.coreml.weights import LAYERS, CoreMLWeight, use_of
 from corepress.errors import PlanError
+from corepress.pipeline.report import some_of
 from corepress.targets import Activation, Target, Weight
 from corepress.targets.deployment import DeploymentTarget
 from corepress.targets.torch_kinds import known_types
@@ -29,22 +32,27 @@ class CoreMLTarget(Target):
     """Present an ML program: an MLModel, or the path of an `.mlpackage`.
 
     The program is loaded once and written once. A program for a system older than iOS16 is raised to it; with
-    `activations`, to iOS17, whose operations quantize them.
+    `activations`, to iOS17, whose operations quantize them. Chains of operations that no device is known to load are
+    refused unless `allow_unknown_chains`; those that the program holds already stay, and are warned about.
     """
 
     name = "coreml"
     deployment: DeploymentTarget
 
-    def __init__(self, model: Any, *, activations: bool = False) -> None:
+    def __init__(self, model: Any, *, activations: bool = False, allow_unknown_chains: bool = False) -> None:
         self.model = open_model(model)
         own = DeploymentTarget(self.model.get_spec().specificationVersion)
         self.deployment = max(own, DeploymentTarget.iOS17 if activations else DeploymentTarget.iOS16)
         if self.deployment > own:
             self.remarks = (f"the program is for {own}; what is made of it needs {self.deployment}",)
+        self._allow_unknown_chains = allow_unknown_chains
         self._program = load_program(self.model, self.deployment)
         if len(self._program.functions) > 1:
             names = ", ".join(sorted(self._program.functions))
             raise PlanError(f"the program has several functions ({names}); compress each before they are joined")
+        (function,) = self._program.functions.values()
+        self.states = {state.name: state.shape for state in states_of(function)}
+        self.remarks += _refused_chains(self._constants)
 
     @cached_property
     def _constants(self) -> list[PackageWeight]:
@@ -144,17 +152,29 @@ class CoreMLTarget(Target):
     def _place_pending(self) -> None:
         for weight in self._weights:
             if weight.pending is not None:
-                weight.constant = attrs.evolve(weight.constant, var=_place(weight))
+                weight.constant = attrs.evolve(weight.constant, var=_place(weight, self._allow_unknown_chains))
                 weight.pending = None
 
 
-def _place(weight: CoreMLWeight) -> Any:
+def _refused_chains(constants: Iterable[PackageWeight]) -> tuple[str, ...]:
+    """Return a remark on the weights that the program holds in a chain which devices refuse."""
+    refused = {constant.name: chain_types(constant.var) for constant in constants if constant.compressed}
+    reasons = {
+        name: f"stored as {' > '.join(ops)}, which the Neural Engine refuses to load since macOS 26; compress what "
+        "corepress.coreml.decompress returns"
+        for name, ops in refused.items()
+        if scales_floats(ops)
+    }
+    return (some_of(reasons),) if reasons else ()
+
+
+def _place(weight: CoreMLWeight, allow_unknown_chains: bool) -> Any:
     """Write the weight's operations in front of those that they replace, under the same name."""
     old = weight.var
     assert weight.pending is not None
     dtype = types.nptype_from_builtin(old.dtype)
     with old.op.enclosing_block:
-        ops = OpBuilder(weight.name, old.name, dtype, weight.target, before_op=old.op)
+        ops = OpBuilder(weight.name, old.name, dtype, weight.target, old.op, allow_unknown_chains)
         new = write_storage(weight.pending, ops)
         replace_value(old, new)
     return new

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from corepress.algorithm import Simulator
-from corepress.coreml.chain import rounding_of
-from corepress.coreml.exact import exact_storage
 from corepress.coreml.folding import Foldings, is_close
 from corepress.coreml.match import PackageWeights
 from corepress.coreml.output_verification import VerifiedOutput, verify_outputs
 from corepress.coreml.program import load_program, open_model
 from corepress.coreml.provenance import is_ours, placed_weights, unused_weights
 from corepress.coreml.read import PackageWeight, program_weights
+from corepress.coreml.storage.exactness import exact_storage
+from corepress.coreml.storage.parsing import rounding_of
 from corepress.coreml.table import table
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
 from corepress.errors import ExportError, VerificationError

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from corepress.algorithm import WeightFacts
 from corepress.config import Alias, Subject
-from corepress.coreml.chain import rounding_of
-from corepress.coreml.exact import exact_storage, fitted, package_value, widened
 from corepress.coreml.match import stem_of
 from corepress.coreml.read import PackageWeight
+from corepress.coreml.storage.exactness import exact_storage, fitted, package_value, widened
+from corepress.coreml.storage.parsing import rounding_of
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
 from corepress.errors import ExportError, WeightError
 from corepress.targets import Weight

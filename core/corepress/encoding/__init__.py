@@ -14,7 +14,7 @@ from corepress.encoding.composition import (
 )
 from corepress.encoding.dense import Dense
 from corepress.encoding.forms import AffineForm, DenseForm, Form, OpaqueForm, PaletteForm, SparseForm
-from corepress.encoding.palettized import Palettized
+from corepress.encoding.palettized import Palettized, folded_grid, integer_lut
 from corepress.encoding.precision import PORTABLE_SIGNIFICAND_BITS, portable_scale, round_significand
 from corepress.encoding.sparse import Sparse
 
@@ -36,6 +36,8 @@ __all__ = [
     "WeightEncoding",
     "compose",
     "compose_forms",
+    "folded_grid",
+    "integer_lut",
     "pack_bits",
     "packed_nbytes",
     "part_shape",

@@ -7,11 +7,11 @@ import attrs
 import torch
 from torch import Tensor
 
-from corepress.encoding.affine import Affine, spread
+from corepress.encoding.affine import Affine
 from corepress.encoding.base import WeightEncoding
 from corepress.encoding.dense import Dense
 from corepress.encoding.forms import AffineForm, DenseForm, Form, PaletteForm, SparseForm
-from corepress.encoding.palettized import Palettized
+from corepress.encoding.palettized import Palettized, integer_lut
 from corepress.encoding.precision import round_significand
 from corepress.encoding.sparse import Sparse
 
@@ -138,18 +138,9 @@ def _clustered_integers(now: Affine) -> Slot:
 
 def _integer_lut(palette: Palettized, affine: Affine) -> Palettized:
     """Move the scales of `affine` onto a LUT of rounded integers, with one LUT for each pair of group and scale."""
-    groups = _common_grid(palette.groups, affine.scale.shape)
     low, high = affine.bounds
     entries = palette.lut.decode().round().clamp(low, high).to(affine.data.dtype)
-    lut = Affine(
-        data=spread(entries, (*groups, *entries.shape[-2:])).contiguous(),
-        scale=spread(affine.scale, groups)[..., None, None].contiguous(),
-        zero_point=None
-        if affine.zero_point is None
-        else spread(affine.zero_point, groups)[..., None, None].contiguous(),
-        n_bits=affine.n_bits,
-    )
-    return attrs.evolve(palette, lut=lut)
+    return attrs.evolve(palette, lut=integer_lut(entries, affine.scale, affine.zero_point, affine.n_bits))
 
 
 def _mask_of(new: WeightEncoding) -> Tensor:

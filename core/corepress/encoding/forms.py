@@ -103,7 +103,9 @@ class AffineForm(Form):
 class PaletteForm(Form):
     """Indices of `n_bits` bits into `groups` tables of `cluster_dim`-vectors, with `scales` per-channel scales.
 
-    `grid` is the number of tables along each axis where it is known; it is no part of equality.
+    `grid` is the number of tables along each axis where it is known. `folded` is the number of tables in a package,
+    which stores the scales in the tables; where it is not given, scales and groups are taken to be on one axis. Neither
+    is part of equality.
     """
 
     n_bits: int
@@ -112,13 +114,25 @@ class PaletteForm(Form):
     scales: int = 0
     lut: Form = attrs.field(factory=DenseForm)
     grid: tuple[int, ...] = attrs.field(default=(), eq=False, repr=False)
+    folded: int | None = attrs.field(default=None, eq=False, repr=False)
     kind: ClassVar[str] = "palettized"
 
     def nbytes(self, count: int, target: str) -> int:
         """Return the exact payload bytes of `count` elements stored on `target`."""
+        if self.scales and target != "torch":
+            return self._without_scales().nbytes(count, target)
         indices = packed_nbytes(count // self.cluster_dim, self.n_bits)
         lut = self.lut.nbytes(self.groups * 2**self.n_bits * self.cluster_dim, target)
         return indices + lut + self.scales * float_bits(target) // 8
+
+    def _without_scales(self) -> "PaletteForm":
+        """Return the form in a package: a table for each pair of group and scale."""
+        groups = self.folded or math.lcm(self.groups, self.scales)
+        lut = self.lut
+        if isinstance(lut, AffineForm):
+            # Scales of single values of a vector have no place in a table of integers.
+            lut = attrs.evolve(lut, scales=groups) if self.cluster_dim == 1 else DenseForm()
+        return attrs.evolve(self, groups=groups, scales=0, lut=lut, grid=(), folded=None)
 
     def describe(self) -> str:
         """Say in a few words what the form is."""

@@ -1,15 +1,32 @@
 """Palettized: indices into look-up tables (weight clustering)."""
 
 import math
+from collections.abc import Iterable
 from typing import ClassVar, Self
 
 import attrs
 import torch
 from torch import Tensor
 
+from corepress.encoding.affine import Affine, spread
 from corepress.encoding.base import WeightEncoding
+from corepress.encoding.dense import Dense
 from corepress.encoding.entries import first_equal_entries, has_equal_entries
 from corepress.encoding.forms import PaletteForm
+
+
+def folded_grid(
+    groups: Iterable[int], scales: Iterable[int], vector_axis: int | None, cluster_dim: int
+) -> tuple[int, ...]:
+    """Return the number of tables along each axis when the scales of a palette are multiplied into its tables.
+
+    `groups` and `scales` are the numbers of tables and of scales along each axis of the weight. A vector along
+    `vector_axis` takes its `cluster_dim` scales with it.
+    """
+    return tuple(
+        math.lcm(tables, max(1, each // cluster_dim if axis == vector_axis else each))
+        for axis, (tables, each) in enumerate(zip(groups, scales, strict=True))
+    )
 
 
 @attrs.frozen(eq=False)
@@ -111,7 +128,39 @@ class Palettized(WeightEncoding):
             scales=0 if self.scale is None else self.scale.numel(),
             lut=self.lut.form,
             grid=self.groups,
+            folded=None if self.scale is None else math.prod(self.folded_grid),
         )
+
+    @property
+    def folded_grid(self) -> tuple[int, ...]:
+        """The number of tables along each axis when the per-channel scale is multiplied into them."""
+        scales = (1,) * self.indices.ndim if self.scale is None else tuple(self.scale.shape)
+        return folded_grid(self.groups, scales, self.vector_axis, self.cluster_dim)
+
+    def folded(self) -> "Palettized":
+        """Return the palette with its per-channel scale multiplied into the tables; the decoded weight is the same.
+
+        A table of integers stays one where every table has one scale.
+        """
+        if self.scale is None:
+            return self
+        grid, dim = self.folded_grid, self.cluster_dim
+        scales = spread(self._scales_of_entries(), (*grid, 1, dim))
+        if isinstance(self.lut, Affine) and dim == 1:
+            lut: WeightEncoding = _integers_under_scales(self.lut, scales)
+        else:
+            lut = Dense(spread(self.lut.decode(), (*grid, *self.lut.shape[-2:])) * scales)
+        return attrs.evolve(self, lut=lut, scale=None)
+
+    def _scales_of_entries(self) -> Tensor:
+        """Return the scale of every value of an entry: (scales along each axis, 1, cluster_dim or 1)."""
+        assert self.scale is not None
+        scales, axis = self.scale[..., None], self.vector_axis
+        if axis is not None and scales.shape[axis] > 1:
+            shape = list(self.scale.shape)
+            shape[axis : axis + 1] = [self.indices.shape[axis], self.cluster_dim]
+            scales = self.scale.reshape(shape).movedim(axis + 1, -1)
+        return scales[..., None, :]
 
     def masked(self, mask: Tensor) -> Self:
         """Return the encoding with index zero outside the mask; only scalar palettes can be masked."""
@@ -129,3 +178,36 @@ class Palettized(WeightEncoding):
             return palette
         first = first_equal_entries(tables).reshape(-1).to(torch.uint8)
         return attrs.evolve(palette, indices=first[palette._rows()])
+
+
+def integer_lut(entries: Tensor, scale: Tensor, zero_point: Tensor | None, n_bits: int) -> Affine:
+    """Return a LUT of integers with a table for each pair of group and scale.
+
+    `entries` (int8 or uint8) has the shape (groups along each axis..., entries, cluster_dim); `scale` and `zero_point`
+    have one value for each block of the weight, or one for all of an axis.
+    """
+    groups = tuple(math.lcm(g, s) for g, s in zip(entries.shape[:-2], scale.shape, strict=True))
+    return Affine(
+        data=spread(entries, (*groups, *entries.shape[-2:])).contiguous(),
+        scale=spread(scale, groups)[..., None, None].contiguous(),
+        zero_point=None if zero_point is None else spread(zero_point, groups)[..., None, None].contiguous(),
+        n_bits=n_bits,
+    )
+
+
+def _integers_under_scales(lut: Affine, scales: Tensor) -> Affine:
+    """Return a table of integers for each scale, multiplied into its own; zero points stay.
+
+    `scales` has the shape (tables along each axis..., 1, 1).
+    """
+    grid = scales.shape[:-2]
+
+    def for_each_table(part: Tensor) -> Tensor:
+        return spread(part, (*grid, *part.shape[-2:])).contiguous()
+
+    return attrs.evolve(
+        lut,
+        data=for_each_table(lut.data),
+        scale=for_each_table(lut.scale) * scales,
+        zero_point=None if lut.zero_point is None else for_each_table(lut.zero_point),
+    )

@@ -20,6 +20,7 @@ from corepress.pipeline.run import Run
 from corepress.pipeline.stage import BoundStage, Stage, bind
 from corepress.targets import Target, TorchTarget, open_target
 from corepress.targets.deployment import DeploymentTarget
+from corepress.targets.devices import parse_compute_units
 from corepress.targets.opening import is_program
 from corepress.targets.transaction import write_all
 
@@ -102,18 +103,28 @@ class Pipeline:
     def __repr__(self) -> str:
         return f"Pipeline({list(self.stages)!r}, seed={self.seed})"
 
-    def plan(self, model: Model, *, minimum_deployment_target: Any = None, strict: bool = False) -> Plan:
+    def plan(
+        self,
+        model: Model,
+        *,
+        minimum_deployment_target: Any = None,
+        strict: bool = False,
+        compute_units: Any = None,
+    ) -> Plan:
         """Return what the pipeline would do to a model; nothing is touched.
 
         Args:
             model: the model to look at: a torch module, an MLModel, or the path of an `.mlpackage`.
             minimum_deployment_target: refuse what this target (`"iOS17"`, `ct.target.macOS15`...) cannot store.
             strict: make errors of skipped weights and of rules that select nothing.
+            compute_units: where the package is to run (`"CPU_AND_NE"`, `ct.ComputeUnit.ALL`...): the plan warns by
+                published reports of trouble there.
 
         Raises:
             ConfigError, PlanError, WeightError: what is wrong, and the way out.
         """
-        return self._blueprint(self._target(model), False, minimum_deployment_target, strict).plan
+        units = None if compute_units is None else parse_compute_units(compute_units)
+        return self._blueprint(self._target(model), False, minimum_deployment_target, strict, units).plan
 
     def compress(
         self,
@@ -260,9 +271,13 @@ class Pipeline:
     def _target(self, model: Any) -> Target:
         return open_target(model, activations=any(stage.on_activations for stage in self._stages))
 
-    def _blueprint(self, target: Target, train: bool, deployment: Any, strict: bool) -> Blueprint:
+    def _blueprint(
+        self, target: Target, train: bool, deployment: Any, strict: bool, compute_units: str | None = None
+    ) -> Blueprint:
         wanted = None if deployment is None else DeploymentTarget.parse(deployment)
-        return draw_up(self._stages, target, training=train, deployment=wanted, strict=strict)
+        return draw_up(
+            self._stages, target, training=train, deployment=wanted, strict=strict, compute_units=compute_units
+        )
 
     def _check_needs(self, data: object, loss_fn: object, trained: bool = False) -> None:
         if data is not None and not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):

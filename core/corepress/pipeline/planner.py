@@ -27,6 +27,7 @@ from corepress.pipeline.report import Plan, some_of
 from corepress.pipeline.stage import BoundStage
 from corepress.targets import Target, Weight
 from corepress.targets.deployment import DeploymentTarget
+from corepress.targets.devices import device_warnings
 from corepress.targets.support import check as check_target
 
 
@@ -37,8 +38,9 @@ def draw_up(
     training: bool,
     deployment: DeploymentTarget | None = None,
     strict: bool = False,
+    compute_units: str | None = None,
 ) -> Blueprint:
-    """Return a sound plan for a model.
+    """Return a sound plan for a model; with `compute_units`, it warns by published reports of trouble on devices.
 
     Raises:
         ConfigError: a rule names something that the model does not have.
@@ -95,6 +97,9 @@ def draw_up(
         warnings.append("nothing is compressed: no rule reaches a weight that can be compressed as it asks")
     else:
         warnings += target.remarks
+    if compute_units is not None:
+        forms = {name: draft.form for name, draft in drafts.items()}
+        warnings += device_warnings(forms, target.states, compute_units)
     rows = [draft.row() for draft in drafts.values()] + other_rows(target, drafts) + activation_rows(target, plans)
     return Blueprint(_in_order(plans), planned, Plan(tuple(rows), warnings=tuple(warnings)))
 

@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, Protocol, Self, TypeVar
 
 from torch import Tensor
@@ -118,6 +119,9 @@ class Target(abc.ABC):
 
     why_empty: str | None = None
     """Why a model without compressible weights is an error; None where it is none."""
+
+    states: Mapping[str, tuple[int | None, ...]] = MappingProxyType({})
+    """The shapes of the states of a stateful program by name; an axis of any length is None."""
 
     remarks: tuple[str, ...] = ()
     """What compressing the model brings with it, for the plan's warnings."""

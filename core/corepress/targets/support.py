@@ -20,6 +20,11 @@ def minimum_target(form: Form) -> DeploymentTarget:
     return DeploymentTarget.iOS15
 
 
+def scales_after_look_up(target: DeploymentTarget) -> bool:
+    """Tell whether a LUT of integers is scaled after the look-up, as for iOS26, or before it, as for iOS18."""
+    return target >= DeploymentTarget.iOS26
+
+
 def check(form: Form, target: Any, *, program: bool = False) -> None:
     """Raise ExportError, with the way out but without the weight's name, when the target cannot hold the form.
 

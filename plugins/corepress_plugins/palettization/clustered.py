@@ -1,5 +1,6 @@
 """Palettes whose tables are fitted by k-means: what plain and sensitive k-means share."""
 
+import math
 from collections.abc import Sequence
 
 import attrs
@@ -17,6 +18,7 @@ from corepress.encoding import (
     PaletteForm,
     Palettized,
     WeightEncoding,
+    folded_grid,
     round_significand,
 )
 from corepress_plugins.palettization.clustering import (
@@ -39,8 +41,12 @@ def clustered_form(weight: WeightFacts, config: ModuleClusteredTableConfig) -> P
     lut: Form = DenseForm()
     if config.lut_dtype is not None:
         lut = AffineForm(8, config.lut_dtype.signed, layout.groups, zero_points=not config.lut_dtype.signed)
-    scales = weight.output_channels if config.enable_per_channel_scale else 0
-    return attrs.evolve(layout.form(config.n_bits), lut=lut, scales=scales)
+    form = attrs.evolve(layout.form(config.n_bits), lut=lut)
+    if not config.enable_per_channel_scale:
+        return form
+    scales = [n if axis == weight.output_axis else 1 for axis, n in enumerate(weight.shape)]
+    folded = folded_grid(layout.grid, scales, layout.axis, layout.cluster_dim)
+    return attrs.evolve(form, scales=weight.output_channels, folded=math.prod(folded))
 
 
 @frozen(eq=False)

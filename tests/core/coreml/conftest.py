@@ -67,9 +67,9 @@ def compress() -> Callable[[nn.Module, Mapping[str, WeightEncoding]], nn.Module]
 def through_package():
     """Write one weight into a package of its own and read it back."""
     from corepress.coreml._coremltools import ct, mb
-    from corepress.coreml.lowering import lower
-    from corepress.coreml.ops import OpBuilder
     from corepress.coreml.read import read_weights
+    from corepress.coreml.storage.builder import OpBuilder
+    from corepress.coreml.storage.lowering import lower
 
     def write_and_read(encoding: WeightEncoding, target: str = "iOS18", dtype=np.float16):
         wanted = DeploymentTarget.parse(target)

@@ -29,7 +29,7 @@ def test_every_public_name_exists():
 def test_the_verbs_stay_functions_after_their_modules_are_imported():
     import corepress.coreml.conversion
     import corepress.coreml.inspection
-    import corepress.coreml.lowering
+    import corepress.coreml.storage.lowering
     import corepress.coreml.verification
 
     assert all(callable(getattr(corepress.coreml, verb)) for verb in ("convert", "inspect", "lower", "verify"))

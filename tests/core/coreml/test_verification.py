@@ -179,7 +179,7 @@ def test_kept_values_that_the_stock_converter_drops_are_found(encodings, compres
 def test_a_package_whose_tables_replace_tiny_scales_is_accepted(encodings, compress):
     model = compress(SmallConvNet(), {"fc.weight": encodings.affine((10, 8), 8, (10, 1), size=1e-6)})
     row = verify(convert(model, IMAGE), model).as_dict()["fc.weight"]
-    assert (row["stored_as"], row["equal"]) == ("8-bit palette, per-channel scale", True)
+    assert (row["stored_as"], row["equal"]) == ("8-bit palette, 10 LUTs", True)
 
 
 def test_what_is_no_package_is_refused(tmp_path):

@@ -32,6 +32,9 @@ def packed_length(encoding, float_bytes, kept=...):
             integers = sum(pack_bits(part.numpy(), encoding.n_bits).nbytes for part in parts)
             return integers + encoding.scale.numel() * float_bytes
         case Palettized():
+            if encoding.scale is not None and float_bytes == 2:
+                # A package stores the scales in the tables.
+                return packed_length(encoding.folded(), float_bytes, kept)
             scales = 0 if encoding.scale is None else encoding.scale.numel() * float_bytes
             indices = pack_bits(encoding.indices[kept].numpy(), encoding.n_bits).nbytes
             return indices + packed_length(encoding.lut, float_bytes) + scales
@@ -46,6 +49,12 @@ CASES = {
     "palette": lambda make, shape: make.palette(shape, 3),
     "palette in groups": lambda make, shape: make.palette(shape, 2, (3, 1)),
     "palette with scale": lambda make, shape: make.palette(shape, 6, scale=(6, 1)),
+    "palette in groups with scale": lambda make, shape: make.palette(shape, 2, (3, 1), scale=(6, 1)),
+    "palette in groups with scale on another axis": lambda make, shape: make.palette(shape, 2, (1, 3), scale=(6, 1)),
+    "integer table with scale": lambda make, shape: make.palette(shape, 4, (3, 1), lut_bits=8, scale=(6, 1)),
+    "vectors with scale": lambda make, shape: make.palette(shape, 4, dim=3, axis=0, scale=(6, 1)),
+    "integer vectors with scale": lambda make, shape: make.palette(shape, 4, dim=3, axis=0, lut_bits=8, scale=(6, 1)),
+    "sparse palette with scale": lambda make, shape: Sparse(make.mask(shape), make.palette(shape, 3, scale=(6, 1))),
     "vectors": lambda make, shape: make.palette(shape, 4, (1, 5), dim=2, axis=0),
     "integer table": lambda make, shape: make.palette(shape, 4, (3, 1), lut_bits=8),
     "sparse int4": lambda make, shape: Sparse(make.mask(shape), make.affine(shape, 4, (6, 1), zero_points=True)),

@@ -7,8 +7,8 @@ import numpy as np
 
 from corepress.algorithm import ActivationQuantization
 from corepress.coreml._coremltools import mb, types
-from corepress.coreml.ops import Var
 from corepress.coreml.program import blocks
+from corepress.coreml.storage.builder import Var
 
 Parameters: TypeAlias = tuple[float, int, str]
 """Scale as stored, zero point and type: what makes two quantizations equal."""

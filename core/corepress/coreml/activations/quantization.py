@@ -11,7 +11,7 @@ from corepress.coreml._coremltools import ct
 from corepress.coreml.activations.calibration import Key, calibrate
 from corepress.coreml.activations.pairs import PairWriter
 from corepress.coreml.activations.sites import ActivationSite, sites
-from corepress.coreml.ops import Var
+from corepress.coreml.storage.builder import Var
 from corepress.errors import ExportError
 
 

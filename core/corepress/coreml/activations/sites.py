@@ -10,7 +10,7 @@ import attrs
 
 from corepress.config import Alias, Subject
 from corepress.coreml._coremltools import types
-from corepress.coreml.ops import Var
+from corepress.coreml.storage.builder import Var
 
 _INPUTS = {"conv": ("x",), "linear": ("x",), "avg_pool": ("x",), "max_pool": ("x",), "add": ("x", "y")}
 """The operations that are quantized, and their inputs that must be, all of them."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from corepress.coreml._coremltools import types
-from corepress.coreml.chain import encoding_of, value_of
+from corepress.coreml.storage.parsing import encoding_of, value_of
 
 # Half precision is computed in single precision and rounded; torch lacks kernels for most unsigned integers.
 _TORCH_DTYPES = {

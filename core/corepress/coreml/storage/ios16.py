@@ -6,7 +6,7 @@ Layouts follow the operations of coremltools.converters.mil.mil.ops.defs.iOS16.c
 import numpy as np
 import torch
 
-from corepress.coreml.ops import OpBuilder, Var, container
+from corepress.coreml.storage.builder import OpBuilder, Var, container
 from corepress.encoding import Affine, Palettized, Sparse, WeightEncoding, pack_bits
 
 _INDEX_BITS = (1, 2, 4, 6, 8)

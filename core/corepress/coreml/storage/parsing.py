@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from corepress.coreml._coremltools import types
-from corepress.coreml.exact import Rounding, package_value, rounding_to
-from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding, unpack_bits
+from corepress.coreml.storage.exactness import Rounding, package_value, rounding_to
+from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding, integer_lut, unpack_bits
 from corepress.encoding.affine import spread
 from corepress.errors import ExportError
 
@@ -77,6 +77,9 @@ def _shift_scale(op: Any) -> WeightEncoding:
         offset = None if op.offset is None else _integers(op.offset)
         return Affine(_integers(op.data), scale, offset, _bits(op.data))
     data = encoding_of(op.data)
+    if isinstance(data, Palettized) and isinstance(data.lut, Affine):
+        offset = None if op.offset is None else _integers(op.offset)
+        return attrs.evolve(data, lut=integer_lut(data.lut.data, scale, offset, data.lut.n_bits))
     if isinstance(data, Palettized) and data.scale is None and op.offset is None:
         return attrs.evolve(data, scale=scale)
     if isinstance(data, Dense) and op.offset is None:

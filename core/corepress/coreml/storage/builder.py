@@ -38,6 +38,7 @@ class OpBuilder:
 
     `weight` is the weight's name in the model, for messages. `dtype` is the package's precision for it (float16 or
     float32), `target` the deployment target. The last operation is called `name`; the ones before it add their `role`.
+    Chains of operations that no device is known to load are refused unless `allow_unknown_chains`.
     """
 
     weight: str
@@ -45,6 +46,7 @@ class OpBuilder:
     dtype: npt.DTypeLike
     target: DeploymentTarget
     before_op: Any = None
+    allow_unknown_chains: bool = False
 
     def floats(self, values: Tensor) -> npt.NDArray[Any]:
         """Return float values in the package's precision."""

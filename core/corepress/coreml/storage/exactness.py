@@ -1,6 +1,5 @@
 """Exactness: the storage whose package value is the torch value, rounded once to the package's precision."""
 
-import math
 from collections.abc import Callable, Iterator
 
 import attrs
@@ -10,13 +9,11 @@ import torch
 from torch import Tensor
 
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding, portable_scale
-from corepress.encoding.affine import spread
 from corepress.errors import ExportError
 from corepress.targets import support
 from corepress.targets.deployment import DeploymentTarget
 
 Rounding = Callable[[Tensor], Tensor]
-_SMALLEST_NORMAL_EXPONENT = -13  # of float16, in the convention of frexp
 _NOT_IN_IOS16 = 3
 _SAFE = 2.0**15  # no float16 product below it overflows
 _TORCH_DTYPES = {np.dtype(np.float16): torch.float16, np.dtype(np.float32): torch.float32}
@@ -60,19 +57,20 @@ def package_value(encoding: WeightEncoding, rounded: Rounding) -> Tensor:
 def exact_storage(encoding: WeightEncoding, rounded: Rounding, target: DeploymentTarget) -> WeightEncoding:
     """Return the first storage of the weight, rounded, that is exact in the package.
 
-    That is the encoding as it is, unless two-step rounding would show: float16 scales underflow for tiny weights. Then
-    powers of two, or the scales themselves, move into look-up tables, whose entries are rounded once.
+    That is the encoding as it is, with two exceptions. The per-channel scale of a palette is multiplied into its
+    tables, because devices do not load a scale over looked-up values. Where rounding in two steps would show, because
+    float16 scales underflow for tiny weights, the scales are multiplied into tables, whose entries are rounded once.
 
     Raises ExportError, without the weight's name, when the target holds no exact storage or when values overflow.
     """
     support.check(encoding.form, target)
-    if _rounds_once(encoding, as_is := stored(encoding, rounded)):
+    if _rounds_once(encoding, as_is := stored(encoding, rounded)) and _has_operations(encoding, target):
         return as_is
     wanted = rounded(encoding.decode())
     if not _is_finite(wanted):
         raise ExportError("its values overflow float16; convert with compute_precision=coremltools.precision.FLOAT32")
     for candidate in _candidates(encoding):
-        if support.minimum_target(candidate.form) > target:
+        if support.minimum_target(candidate.form) > target or not _has_operations(candidate, target):
             continue
         storage = stored(candidate, rounded)
         if torch.equal(package_value(storage, rounded), wanted):
@@ -124,55 +122,31 @@ def _is_finite(values: Tensor) -> bool:
     return not values.numel() or all(bool(torch.isfinite(bound)) for bound in torch.aminmax(values))
 
 
+def _has_operations(encoding: WeightEncoding, target: DeploymentTarget) -> bool:
+    """Tell whether there are operations for the scales of a table: after a look-up, entries have none of their own."""
+    if not (isinstance(encoding, Palettized) and isinstance(encoding.lut, Affine)):
+        return True
+    return not support.scales_after_look_up(target) or encoding.lut.scale.shape[-2:] == (1, 1)
+
+
 def _candidates(encoding: WeightEncoding) -> Iterator[WeightEncoding]:
     if isinstance(encoding, Sparse):
         yield from (attrs.evolve(encoding, payload=payload) for payload in _candidates(encoding.payload))
         return
-    yield encoding
     if isinstance(encoding, Palettized):
-        yield balanced(encoding)
-        plain = attrs.evolve(encoding, lut=Dense(encoding.lut.decode()))
-        yield plain
-        yield scale_in_lut(plain)
-    elif isinstance(encoding, Affine):
-        yield from _integer_palettes(encoding)
+        # Devices do not load a scale over looked-up values: it is always multiplied into the tables.
+        yield encoding.folded()
+        yield attrs.evolve(encoding, lut=Dense(encoding.lut.decode())).folded()
+        return
+    yield encoding
+    if isinstance(encoding, Affine):
+        yield _palette_of(encoding)
 
 
-def balanced(palette: Palettized) -> Palettized:
-    """Move a power of two from the look-up table to the per-channel scale, so that no scale underflows float16."""
-    scale, lut = palette.scale, palette.lut
-    if scale is None or not bool(scale.any()):
-        return palette
-    _, exponent = torch.frexp(scale.abs()[scale != 0].min())
-    factor = 2.0 ** max(0, _SMALLEST_NORMAL_EXPONENT - int(exponent))
-    lut = attrs.evolve(lut, scale=lut.scale / factor) if isinstance(lut, Affine) else Dense(lut.decode() / factor)
-    return attrs.evolve(palette, lut=lut, scale=scale * factor)
-
-
-def scale_in_lut(palette: Palettized) -> Palettized:
-    """Multiply the per-channel scale into look-up tables of its own granularity; the decoded weight stays the same."""
-    if palette.scale is None:
-        return palette
-    axis, dim = palette.vector_axis, palette.cluster_dim
-    lengths = zip(palette.scale.shape, palette.shape, strict=True)
-    scales = spread(palette.scale, tuple(length if n > 1 else 1 for n, length in lengths))[..., None]
-    if axis is not None and scales.shape[axis] > 1:
-        per_vector = list(scales.shape[:-1])
-        per_vector[axis : axis + 1] = [palette.indices.shape[axis], dim]
-        scales = scales.reshape(per_vector).movedim(axis + 1, -1)
-    groups = tuple(math.lcm(g, s) for g, s in zip(palette.groups, scales.shape[:-1], strict=True))
-    tables = spread(palette.lut.decode(), (*groups, 2**palette.n_bits, dim))
-    scales = spread(scales, (*groups, scales.shape[-1]))
-    return attrs.evolve(palette, lut=Dense(tables * scales[..., None, :]), scale=None)
-
-
-def _integer_palettes(affine: Affine) -> Iterator[Palettized]:
-    """Yield palettes of the integers: one table and the scales beside it, then dequantized tables for each scale."""
+def _palette_of(affine: Affine) -> Palettized:
+    """Return a palette with a dequantized table for each scale."""
     low, high = affine.bounds
     integers = torch.arange(low, high + 1, dtype=torch.float32)
     steps = integers if affine.zero_point is None else integers - affine.zero_point.to(torch.float32)[..., None]
     indices = (affine.data.to(torch.int16) - low).to(torch.uint8)
-    if affine.zero_point is None and not affine.form.blockwise:
-        table = integers.reshape(*(1,) * affine.data.ndim, -1, 1)
-        yield balanced(Palettized(indices, Dense(table), affine.n_bits, scale=affine.scale))
-    yield Palettized(indices, Dense((steps * affine.scale[..., None])[..., None]), affine.n_bits)
+    return Palettized(indices, Dense((steps * affine.scale[..., None])[..., None]), affine.n_bits)

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corepress.coreml import DeploymentTarget
-from corepress.coreml.exact import balanced, exact_storage, package_value, rounding_to, scale_in_lut, stored
+from corepress.coreml.storage.exactness import exact_storage, package_value, rounding_to, stored
 from corepress.encoding import Affine, Dense, Palettized, Sparse, round_significand
 from corepress.errors import ExportError
 
@@ -44,49 +44,54 @@ def test_integers_are_exact_at_every_magnitude(seed, exponent, bits, offsets):
 
 def test_what_is_exact_as_it_is_stays_as_it_is(encodings):
     for encoding in (
-        encodings.palette((4, 6), 4, scale=encodings.scales(4, 1)),
+        encodings.palette((4, 6), 4, (2, 1)),
         encodings.affine((4, 6), 8, (4, 1)),
         Sparse(encodings.mask(4, 6), encodings.palette((4, 6), 4, lut_bits=8)),
     ):
         assert exact_storage(encoding, HALF, IOS18) == stored(encoding, HALF)
 
 
-def test_tiny_scales_of_integers_move_into_one_table(encodings):
-    storage = exact_storage(encodings.affine((4, 6), 8, (4, 1), size=1e-6), HALF, IOS18)
+@pytest.mark.parametrize("scales", [(4, 1), (4, 2)])
+def test_tiny_scales_of_integers_move_into_a_table_for_each_scale(encodings, scales):
+    storage = exact_storage(encodings.affine((4, 6), 4, scales, size=1e-6), HALF, IOS18)
     assert isinstance(storage, Palettized)
-    assert storage.groups == (1, 1)
-    assert storage.scale is not None
-
-
-def test_tiny_scales_of_blocks_move_into_a_table_for_each_block(encodings):
-    storage = exact_storage(encodings.affine((4, 6), 4, (4, 2), size=1e-6), HALF, IOS18)
-    assert isinstance(storage, Palettized)
-    assert storage.groups == (4, 2)
-
-
-def test_tiny_scales_of_palettes_take_a_power_of_two_from_the_table(encodings):
-    palette = encodings.palette((4, 6), 4, scale=encodings.scales(4, 1, size=1e-5))
-    storage = exact_storage(palette, HALF, IOS18)
-    assert isinstance(storage, Palettized)
-    assert storage.groups == (1, 1)
-    assert torch.equal(balanced(palette).decode(), palette.decode())
-
-
-def test_scales_move_into_tables_of_vectors(encodings):
-    palette = encodings.palette((8, 6), 2, (2, 1), dim=4, axis=0, scale=encodings.scales(8, 1))
-    folded = scale_in_lut(palette)
-    assert folded.scale is None
-    assert folded.groups == (2, 1)
-    assert torch.equal(folded.decode(), palette.decode())
-
-
-def test_scales_of_a_palette_whose_table_is_not_portable_are_folded():
-    lut = Dense(torch.tensor([0.1, 1 / 3]).reshape(1, 1, 2, 1))
-    palette = Palettized(torch.tensor([[0, 1], [1, 0]], dtype=torch.uint8), lut, 1, scale=torch.tensor([[0.7], [1.3]]))
-    storage = exact_storage(palette, HALF, IOS18)
-    assert isinstance(storage, Palettized)
+    assert storage.groups == scales
     assert storage.scale is None
-    assert torch.equal(package_value(storage, HALF), HALF(palette.decode()))
+
+
+SCALED = {
+    "one table": {},
+    "groups": {"groups": (2, 1)},
+    "groups on the other axis": {"groups": (1, 3)},
+    "table of integers": {"lut_bits": 8},
+    "groups of integers": {"groups": (2, 1), "lut_bits": 8},
+    "vectors along the channels": {"dim": 4, "axis": 0},
+    "vectors across the channels": {"dim": 2, "axis": 1},
+    "vectors of integers": {"dim": 2, "axis": 0, "lut_bits": 8},
+}
+
+
+@pytest.mark.parametrize("case", SCALED)
+@pytest.mark.parametrize("size", [1.0, 1e-5])
+def test_scales_of_a_palette_are_always_multiplied_into_the_tables(encodings, case, size):
+    palette = encodings.palette((8, 6), 2, **SCALED[case], scale=encodings.scales(8, 1, size=size))
+    for encoding in (palette, Sparse(encodings.mask(8, 6), palette)) if palette.cluster_dim == 1 else (palette,):
+        storage = exact_storage(encoding, HALF, IOS18)
+        payload = storage.payload if isinstance(storage, Sparse) else storage
+        assert isinstance(payload, Palettized)
+        assert payload.scale is None
+        assert payload.groups == palette.folded_grid
+        assert torch.equal(package_value(storage, HALF), HALF(encoding.decode()))
+
+
+def test_a_table_of_integers_stays_one_under_scales_that_half_precision_holds(encodings):
+    data = torch.tensor([-127, -5, 3, 100], dtype=torch.int8).reshape(1, 1, 4, 1)
+    lut = Affine(data, torch.full((1, 1, 1, 1), 2.0**-7))
+    indices = torch.tensor([[0, 1, 2, 3], [3, 2, 1, 0]], dtype=torch.uint8)
+    palette = Palettized(indices, lut, 2, scale=encodings.scales(2, 1))
+    storage = exact_storage(palette, HALF, IOS18)
+    assert storage.lut.kind == "affine"
+    assert storage.nbytes() == palette.nbytes()
 
 
 def test_one_table_saves_a_tiny_tensor_on_ios16(encodings):

@@ -2,9 +2,10 @@
 
 from typing import Any, Protocol, runtime_checkable
 
-from corepress.coreml import lower_ios16, lower_ios18
-from corepress.coreml.exact import exact_storage, rounding_to
-from corepress.coreml.ops import OpBuilder, Var
+from corepress.coreml.storage import ios16, ios18
+from corepress.coreml.storage.builder import OpBuilder, Var
+from corepress.coreml.storage.chains import require_known
+from corepress.coreml.storage.exactness import exact_storage, rounding_to
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
 from corepress.errors import ExportError
 from corepress.targets.deployment import DeploymentTarget
@@ -37,12 +38,19 @@ def lower(encoding: WeightEncoding, ops: OpBuilder) -> Var:
 
 
 def write_storage(encoding: WeightEncoding, ops: OpBuilder) -> Var:
-    """Write the operations of an encoding that is known to be exact in the package, as `exact_storage` gives it."""
+    """Write the operations of an encoding that is known to be exact in the package, as `exact_storage` gives it.
+
+    Raises ExportError for a chain of operations that no device is known to load, unless the builder allows it.
+    """
     if not isinstance(encoding, Dense | Sparse | Palettized | Affine):
-        return _lower_own(encoding, ops)
-    if ops.target >= DeploymentTarget.iOS18:
-        return lower_ios18.write(encoding, ops)
-    return lower_ios16.write(encoding, ops)
+        out = _lower_own(encoding, ops)
+    elif ops.target >= DeploymentTarget.iOS18:
+        out = ios18.write(encoding, ops)
+    else:
+        out = ios16.write(encoding, ops)
+    if not ops.allow_unknown_chains:
+        require_known(out, ops.weight, ops.target)
+    return out
 
 
 def _lower_own(encoding: Any, ops: OpBuilder) -> Var:

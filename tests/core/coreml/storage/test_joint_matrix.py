@@ -7,8 +7,9 @@ import pytest
 from tests.core.coreml import programs
 
 from corepress import Pipeline, Stage
-from corepress.coreml import read_weights, run
+from corepress.coreml import DeploymentTarget, read_weights, run
 from corepress.coreml._coremltools import mb, types
+from corepress.coreml.storage.chains import chain_types, is_known
 from corepress.errors import PlanError
 
 SPARSITY = {
@@ -35,7 +36,7 @@ AFFINE = {
 }
 KINDS = (SPARSITY, PALETTES, AFFINE)
 STAGES = {name: stage for kind in KINDS for name, stage in kind.items()}
-TARGETS = ("iOS16", "iOS17", "iOS18")
+TARGETS = ("iOS16", "iOS17", "iOS18", "iOS26")
 
 
 OF_THREE = {
@@ -59,7 +60,7 @@ def orders():
 
 def is_legal(order, target):
     """Tell what the table of compositions and the operations of a target allow."""
-    if target != "iOS18":
+    if target in ("iOS16", "iOS17"):
         alone = {*SPARSITY, "palette", "int8", "int8 per channel", "uint8 affine"}
         return len(order) == 1 and order[0] in alone
     place = {name: order.index(name) for name in order}
@@ -131,6 +132,7 @@ def test_every_order_is_exact_or_refused_before_any_work(dense, order, tmp_path)
     again = {weight.name: weight for weight in read_weights(tmp_path / "small.mlpackage")}
     for weight in read_weights(small):
         assert weight.encoding == again[weight.name].encoding
+        assert is_known(chain_types(weight.var), DeploymentTarget[target])
     if any(name in SPARSITY for name in order):
         assert all((value == 0).mean() >= 0.5 for value in values.values())
 

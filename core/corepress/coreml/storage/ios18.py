@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from corepress.coreml.ops import INDEX_BITS, INTEGER_BITS, OpBuilder, Var, container, integers
+from corepress.coreml.storage.builder import INDEX_BITS, INTEGER_BITS, OpBuilder, Var, container, integers
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
+from corepress.targets.support import scales_after_look_up
 
 
 def write(encoding: WeightEncoding, ops: OpBuilder) -> Var:
@@ -40,17 +41,25 @@ def _affine(affine: Affine, ops: OpBuilder, role: str) -> Var:
 
 
 def _palettized(palette: Palettized, ops: OpBuilder) -> Var:
-    scaled = palette.scale is not None
-    dense = ops.add(
+    assert palette.scale is None, "exact_storage multiplies scales into the tables"
+    indices = integers(palette.indices, container(palette.n_bits, INDEX_BITS))
+    axis = _vector_axis(palette)
+    if not (isinstance(palette.lut, Affine) and scales_after_look_up(ops.target)):
+        return ops.add("constexpr_lut_to_dense", indices=indices, lut=_lut(palette, ops), vector_axis=axis)
+    lut = _padded(palette.lut, palette)
+    looked_up = ops.add(
         "constexpr_lut_to_dense",
-        "palettized" if scaled else "",
-        indices=integers(palette.indices, container(palette.n_bits, INDEX_BITS)),
-        lut=_lut(palette, ops),
-        vector_axis=_vector_axis(palette),
+        "palettized",
+        indices=indices,
+        lut=integers(lut.data, 8, signed=lut.signed),
+        vector_axis=axis,
     )
-    if palette.scale is None:
-        return dense
-    return ops.add("constexpr_blockwise_shift_scale", data=dense, scale=ops.floats(palette.scale))
+    return ops.add(
+        "constexpr_blockwise_shift_scale",
+        data=looked_up,
+        scale=ops.floats(lut.scale[..., 0, 0]),
+        offset=None if lut.zero_point is None else integers(lut.zero_point[..., 0, 0], 8, signed=lut.signed),
+    )
 
 
 def _sparse(sparse: Sparse, ops: OpBuilder) -> Var:
@@ -73,6 +82,7 @@ def _sparse(sparse: Sparse, ops: OpBuilder) -> Var:
 
 
 def _kept_palettized(palette: Palettized, kept: Tensor, mask: Var, ops: OpBuilder) -> tuple[Var, Var]:
+    assert palette.scale is None, "exact_storage multiplies scales into the tables"
     mask, values = ops.add(
         "constexpr_lut_to_sparse",
         "palettized",
@@ -80,24 +90,23 @@ def _kept_palettized(palette: Palettized, kept: Tensor, mask: Var, ops: OpBuilde
         indices_nonzero_data=integers(palette.indices[kept], container(palette.n_bits, INDEX_BITS)),
         lut=_lut(palette, ops),
     )
-    if palette.scale is not None:
-        mask, values = ops.add(
-            "constexpr_sparse_blockwise_shift_scale",
-            "scaled",
-            data_mask=mask,
-            nonzero_data=values,
-            scale=ops.floats(palette.scale),
-        )
     return mask, values
 
 
 def _lut(palette: Palettized, ops: OpBuilder) -> Var:
     """Return the look-up table, padded with zeros when its entries are fewer than a stored index can name."""
-    missing = 2 ** container(palette.n_bits, INDEX_BITS) - 2**palette.n_bits
     if isinstance(palette.lut, Affine):
-        padded = torch.nn.functional.pad(palette.lut.data, (0, 0, 0, missing))
-        return _affine(attrs.evolve(palette.lut, data=padded), ops, role="lut")
-    return ops.floats(torch.nn.functional.pad(palette.lut.decode(), (0, 0, 0, missing)))
+        return _affine(_padded(palette.lut, palette), ops, role="lut")
+    return ops.floats(_with_zeros(palette.lut.decode(), palette))
+
+
+def _padded(lut: Affine, palette: Palettized) -> Affine:
+    return attrs.evolve(lut, data=_with_zeros(lut.data, palette))
+
+
+def _with_zeros(entries: Tensor, palette: Palettized) -> Tensor:
+    missing = 2 ** container(palette.n_bits, INDEX_BITS) - 2**palette.n_bits
+    return torch.nn.functional.pad(entries, (0, 0, 0, missing))
 
 
 def _vector_axis(palette: Palettized) -> np.int32 | None:
