@@ -5,13 +5,16 @@ import math
 import attrs
 from torch import Tensor
 
+from corepress.algorithm.matrix import MatrixFacts
+
 
 @attrs.frozen(kw_only=True)
-class WeightFacts:
+class WeightFacts(MatrixFacts):
     """What is known of a weight without its values.
 
     `output_axis` and `input_axis` are the channel axes (a transposed convolution has them the other way round).
-    `groups` is the number of groups of a grouped convolution. `kind` is the module kind, such as `linear` or `conv2d`.
+    `groups` is the number of groups of a grouped convolution. `stacked` is the number of weights along the output axis
+    that have inputs of their own, such as the three projections of attention. `kind` is the module kind, such as `linear` or `conv2d`.
     `slot` is `weight`, or `part` when it is a part of what the weight already is: its look-up table, whose shape is
     (tables along each axis of the weight..., entries, cluster_dim). `aliases` are further names of the weight: those of
     tied parameters, and in a Core ML program what it was called in torch.
@@ -24,6 +27,7 @@ class WeightFacts:
     input_axis: int = 1
     groups: int = 1
     slot: str = "weight"
+    stacked: int = 1
     aliases: tuple[str, ...] = attrs.field(default=(), eq=False)
 
     @property
@@ -47,6 +51,10 @@ class WeightView(WeightFacts):
 
     values: Tensor
     mask: Tensor | None = None
+
+    def matrix(self) -> Tensor:
+        """Return the values as a matrix (groups, rows, columns); see `matrix_shape`. Do not write to it."""
+        return self.to_matrix(self.values)
 
     @property
     def facts(self) -> WeightFacts:
