@@ -14,7 +14,8 @@ class WeightFacts(MatrixFacts):
 
     `output_axis` and `input_axis` are the channel axes (a transposed convolution has them the other way round).
     `groups` is the number of groups of a grouped convolution. `stacked` is the number of weights along the output axis
-    that have inputs of their own, such as the three projections of attention. `kind` is the module kind, such as `linear` or `conv2d`.
+    that have inputs of their own, such as the three projections of attention. `kind` is the module kind, such as
+    `linear` or `conv2d`.
     `slot` is `weight`, or `part` when it is a part of what the weight already is: its look-up table, whose shape is
     (tables along each axis of the weight..., entries, cluster_dim). `aliases` are further names of the weight: those of
     tied parameters, and in a Core ML program what it was called in torch.
