@@ -1,6 +1,7 @@
 """The protocols that an algorithm implements, and what it is given to work with."""
 
 from corepress.algorithm.activation import ActivationQuantization, Observer
+from corepress.algorithm.layer_input import LayerInput
 from corepress.algorithm.protocols import (
     ActivationAlgorithm,
     EncodeRequest,
@@ -11,13 +12,15 @@ from corepress.algorithm.protocols import (
 )
 from corepress.algorithm.randomness import generator_for
 from corepress.algorithm.simulator import Simulator
-from corepress.algorithm.statistic import Statistic, StatisticSpec
+from corepress.algorithm.statistic import NonFiniteInputError, Statistic, StatisticSpec
 from corepress.algorithm.view import WeightFacts, WeightView
 
 __all__ = [
     "ActivationAlgorithm",
     "ActivationQuantization",
     "EncodeRequest",
+    "LayerInput",
+    "NonFiniteInputError",
     "Observer",
     "Simulator",
     "Statistic",

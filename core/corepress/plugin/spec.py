@@ -84,13 +84,15 @@ class WeightLayout:
 
     A vector has an output axis alone. `incidental` is for weights too small or too delicate for rules about everything
     (the global one, patterns that select other weights too): only those by name or type reach them, and those that give
-    a `weight_threshold`.
+    a `weight_threshold`. `stacked` is the number of weights that the parameter holds along its output axis, each with
+    an input of its own.
     """
 
     parameter: str = "weight"
     output_axis: int = 0
     input_axis: int = 1
     incidental: bool = False
+    stacked: int = 1
 
 
 @attrs.frozen(kw_only=True)

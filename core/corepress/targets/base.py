@@ -1,14 +1,16 @@
 """What a target must offer so that every algorithm works on it."""
 
 import abc
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Protocol, Self, TypeVar
 
 from torch import Tensor
 
-from corepress.algorithm import WeightFacts
+from corepress.algorithm import StatisticSpec, WeightFacts
+from corepress.calibration import Requests, Schedule, SchedulePlan, Segment
+from corepress.calibration.batches import LossFunction
 from corepress.config import Rules, Subject
 from corepress.encoding import WeightEncoding
 from corepress.targets.deployment import DeploymentTarget
@@ -175,6 +177,54 @@ class Target(abc.ABC):
     @abc.abstractmethod
     def others(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Return shape and reason of every parameter that is no compressible weight, by name."""
+
+    def why_not_gathered(self, spec: StatisticSpec) -> str | None:
+        """Return why a statistic cannot be gathered on this target, or None."""
+        return None if self.gathers_statistics else f"{spec.name} needs calibration data to run through a model"
+
+    def segments(
+        self,
+        schedule: Schedule,
+        requests: Requests,
+        data: Iterable[Any],
+        loss_fn: LossFunction | None = None,
+        *,
+        fewest: int = 1,
+        most: int | None = None,
+    ) -> Iterator[Segment]:
+        """Yield the statistics of weights, some weights at a time; each requested weight comes once.
+
+        `requests` are specs by weight name, `data` batches. At most `most` batches are read, and a `PlanWarning` says
+        that there are fewer than `fewest`. Write the weights of a segment before the next is asked for: a sequential
+        schedule gathers its statistics behind them. Between segments, and at the end, the model is as it was.
+
+        Data that can be iterated once only, such as a generator, are kept (beyond `schedule.memory` bytes in a
+        temporary file) where they are needed more than once.
+
+        Raises:
+            PlanError: before any work: no weight has such a name, a statistic needs a loss that is missing or cannot be
+                gathered here, `blocks` match nothing; and later: there is no batch or one of a wrong kind, or a layer
+                reads NaN or infinite values.
+        """
+        raise NotImplementedError(f"statistics of a {self.name} model cannot be gathered")
+
+    def describe_schedule(
+        self,
+        schedule: Schedule,
+        requests: Requests,
+        data: Iterable[Any] | None = None,
+        loss_fn: LossFunction | None = None,
+        *,
+        most: int | None = None,
+    ) -> SchedulePlan:
+        """Return what `segments` will do: which way, how many passes, and the bytes in memory.
+
+        Whether blocks form a chain is found by running the first batch, which is read where data can be iterated again.
+
+        Raises:
+            PlanError: as `segments` does before any work.
+        """
+        raise NotImplementedError(f"statistics of a {self.name} model cannot be gathered")
 
     def activations(self) -> Sequence[Activation]:
         """Return every place where activations can be quantized, in the order of the model."""

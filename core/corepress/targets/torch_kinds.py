@@ -7,8 +7,9 @@ from torch import nn
 from corepress.plugin import ModuleKind, WeightLayout, registry
 
 _TRANSPOSED = (WeightLayout(output_axis=1, input_axis=0),)
-_PROJECTIONS = tuple(
-    WeightLayout(parameter=name) for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+_PROJECTIONS = (
+    WeightLayout(parameter="in_proj_weight", stacked=3),
+    *(WeightLayout(parameter=name) for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight")),
 )
 
 _INCIDENTAL = (WeightLayout(incidental=True),)

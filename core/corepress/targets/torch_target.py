@@ -1,18 +1,22 @@
 """A torch model as a target: its weights and its names."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from corepress.calibration import Requests, Schedule, SchedulePlan, Segment
+from corepress.calibration.batches import LossFunction
+from corepress.config.suggestions import did_you_mean
 from corepress.encoding.memory import overlapping
-from corepress.errors import StateError
+from corepress.errors import PlanError, StateError
 from corepress.targets import metadata, simulation
 from corepress.targets.base import Target, Weight
+from corepress.targets.torch_calibration import Calibration
 from corepress.targets.torch_kinds import kind_of, kinds_by_class, known_types, type_spellings
 from corepress.targets.torch_weights import TorchWeight, sibling, torch_weights
 
@@ -68,6 +72,48 @@ class TorchTarget(Target):
                     name = f"{module_name}.{parameter}" if module_name else parameter
                     found[name] = (tuple(value.shape), _why_not(module, value))
         return found
+
+    def segments(
+        self,
+        schedule: Schedule,
+        requests: Requests,
+        data: Iterable[Any],
+        loss_fn: LossFunction | None = None,
+        *,
+        fewest: int = 1,
+        most: int | None = None,
+    ) -> Iterator[Segment]:
+        """Yield the statistics of weights, all together or block by block."""
+        calibration = Calibration(self.model, self._requested(requests), schedule, requests, loss_fn)
+        return calibration.segments(data, fewest=fewest, most=schedule.most(most))
+
+    def describe_schedule(
+        self,
+        schedule: Schedule,
+        requests: Requests,
+        data: Iterable[Any] | None = None,
+        loss_fn: LossFunction | None = None,
+        *,
+        most: int | None = None,
+    ) -> SchedulePlan:
+        """Return what `segments` will do."""
+        calibration = Calibration(self.model, self._requested(requests), schedule, requests, loss_fn)
+        return calibration.plan(data, most=schedule.most(most))
+
+    def _requested(self, requests: Requests) -> list[TorchWeight]:
+        return [self._named(name) for name in requests]
+
+    def _named(self, name: str) -> TorchWeight:
+        """Return the weight of a name, which may be another parameter of a module that has a weight."""
+        weight = self.weight(name)
+        if weight is not None:
+            assert isinstance(weight, TorchWeight)
+            return weight
+        module, _, parameter = name.rpartition(".")
+        for other in self._weights:
+            if any(place.module_name == module for place in other.places):
+                return sibling(other, parameter)
+        raise PlanError(f"the model has no weight {name!r}{did_you_mean(name, self._by_name)}")
 
     def copy(self) -> Self:
         """Return the target of a copy of the model."""

@@ -1,5 +1,8 @@
 """Handles on the weights of a torch model."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
 import attrs
 import torch
 from torch import Tensor, nn
@@ -7,6 +10,7 @@ from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from corepress.algorithm import Simulator, WeightFacts
+from corepress.calibration.sharing import Sharing
 from corepress.config import Alias, Subject
 from corepress.encoding import WeightEncoding
 from corepress.encoding.memory import shares_elements
@@ -14,6 +18,7 @@ from corepress.errors import StateError, WeightError
 from corepress.plugin import ModuleKind, WeightLayout
 from corepress.targets import metadata
 from corepress.targets.base import Weight
+from corepress.targets.torch_inputs import See, listening
 from corepress.targets.torch_kinds import kind_of, kinds_by_class, type_spellings
 
 
@@ -60,6 +65,7 @@ class TorchWeight(Weight):
             output_axis=place.layout.output_axis,
             input_axis=place.layout.input_axis,
             groups=getattr(place.module, "groups", 1),
+            stacked=place.layout.stacked,
             aliases=self.names[1:],
         )
 
@@ -144,6 +150,16 @@ class TorchWeight(Weight):
             self._loaded().copy_(values)
         for place in self.places:
             metadata.write(place.module, place.parameter, encoding, self.tensor.dtype)
+
+    @contextmanager
+    def listening(self, sharing: Sharing, see: See) -> Iterator[None]:
+        """Show every input of every module that uses the weight while the `with` block runs."""
+        with ExitStack() as places:
+            for place in {(id(place.module), place.parameter): place for place in self.places}.values():
+                places.enter_context(
+                    listening(place.module, place.kind.kind, place.parameter, place.owner, sharing, see)
+                )
+            yield
 
     def _loaded(self) -> Tensor:
         if self.tensor.is_meta:
