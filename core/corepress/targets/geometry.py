@@ -39,7 +39,7 @@ class Positions:
         values = self._grouped(values)
         groups, samples, columns = values.shape
         step = max(MOST_BYTES // (_FLOAT * max(groups * columns, 1)), 1)
-        for start in range(0, samples, step):
+        for start in range(0, max(samples, 1), step):
             yield values[:, start : start + step].to(torch.float32)
 
     def _grouped(self, values: Tensor) -> Tensor:

@@ -28,7 +28,9 @@ class Numbers(LayerInput):
     def columns(self) -> Tensor | None:
         """Return all columns at once."""
         found = list(self.chunks())
-        return torch.cat(found, dim=1) if len(found) != 1 else found[0]
+        if len(found) < 2:
+            return found[0] if found else None
+        return torch.cat(found, dim=1)
 
     def chunks(self) -> Iterator[Tensor]:
         """Yield the columns some samples at a time."""
