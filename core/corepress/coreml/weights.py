@@ -14,7 +14,7 @@ from corepress.coreml.storage.exactness import exact_storage, fitted, package_va
 from corepress.coreml.storage.parsing import rounding_of
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
 from corepress.errors import ExportError, WeightError
-from corepress.targets import Weight
+from corepress.targets import Realized, Weight
 from corepress.targets.deployment import DeploymentTarget
 from corepress.targets.torch_kinds import spellings
 
@@ -169,13 +169,14 @@ class CoreMLWeight(Weight):
         except ExportError as error:
             raise ExportError(f"{self.name}: {error}") from None
 
-    def write(self, encoding: WeightEncoding) -> None:
-        """Keep the encoding, as it is stored, until the program is written."""
-        self.pending = self.stored(encoding)
+    def realized(self, encoding: WeightEncoding) -> Realized:
+        """Return the encoding as it is stored, and the values that the package computes from it."""
+        made = self.stored(encoding)
+        return Realized(made, package_value(made, rounding_of(self.var)))
 
-    def written(self, encoding: WeightEncoding) -> WeightEncoding:  # noqa: ARG002  (what was kept is asked)
-        """Return the encoding as it is stored."""
-        return self.encoding()
+    def write(self, encoding: WeightEncoding | Realized) -> None:
+        """Keep the encoding, as it is stored, until the program is written."""
+        self.pending = encoding.encoding if isinstance(encoding, Realized) else self.stored(encoding)
 
 
 def _spelled(names: Iterable[str]) -> Iterable[str]:

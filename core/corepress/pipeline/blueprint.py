@@ -38,6 +38,12 @@ class StagePlan:
     tasks: dict[str, Task]
     training: bool
 
+    @property
+    def needs_model(self) -> bool:
+        """Whether data runs through the model before the stage works: the weights must be what they are by then."""
+        wants = getattr(self.stage.implementation, "statistics", lambda _: ())
+        return self.stage.on_activations or any(wants(task.config) for task in self.tasks.values())
+
 
 @attrs.frozen
 class Blueprint:

@@ -1,140 +1,168 @@
-"""Encodes the planned weights of a stage, some of them together, and writes what they become."""
+"""Encodes the weights of a stage: a pure function from jobs to outcomes."""
 
-import math
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
 import torch
+from torch import Tensor
 
 from corepress.algorithm import EncodeRequest, Unsupported, WeightView, encodes_together, generator_for
 from corepress.encoding import KIND_OF_PRODUCT, CompositionError, Palettized, Slot, WeightEncoding, slot_for
 from corepress.errors import CorepressError, PlanWarning, PluginError
-from corepress.pipeline.blueprint import Task
+from corepress.pipeline.blueprint import StagePlan
+from corepress.pipeline.jobs import Job, Outcome, cut
+from corepress.pipeline.measuring import formed, measured, relative_error
+from corepress.pipeline.report import Row
 from corepress.pipeline.stage import BoundStage
 from corepress.targets import Target, Weight
-
-# Small weights are worth encoding together, as long as there is something left for the other workers.
-_FEWEST_TOGETHER, _MOST_TOGETHER = 1 << 18, 1 << 22
-_BATCHES_PER_WORKER = 2
-
-Batch = dict[str, Task]
-Outcome = tuple[WeightEncoding | str, float]
 
 
 @attrs.frozen(eq=False)
 class Encoder:
-    """Encodes weights with the algorithm of a stage.
+    """Encodes weights with the algorithm of a stage, and writes nothing.
 
-    `encodings` maps names to what the weights have become in this run, `statistics` to what calibration has found.
+    `held` maps names to what earlier stages have made of the weights, where that is not written; `statistics` to what
+    calibration has found; `rows` to the lines of the report so far. `original` returns the values before the run.
+    `settles` tells whether the stage is the last to work on a weight before its values are needed.
     """
 
-    stage: BoundStage
+    plan: StagePlan
     target: Target
     seed: int
-    encodings: Mapping[str, WeightEncoding]
+    held: Mapping[str, WeightEncoding]
     statistics: Mapping[str, Mapping[str, object]]
+    rows: Mapping[str, Row]
+    original: Callable[[str], Tensor]
+    settles: Callable[[str], bool]
 
-    def batches(self, tasks: Batch, workers: int) -> list[Batch]:
-        """Cut tasks into batches for so many workers; results do not depend on them."""
-        if not encodes_together(self.stage.implementation):
-            return [{name: task} for name, task in tasks.items()]
-        counts = {name: math.prod(task.handle(self.target).facts.shape) for name, task in tasks.items()}
-        share = sum(counts.values()) // (_BATCHES_PER_WORKER * workers)
-        most = min(max(share, _FEWEST_TOGETHER), _MOST_TOGETHER)
-        batches: list[Batch] = []
-        room = 0
-        for name, task in tasks.items():
-            if counts[name] > room:
-                batches.append({})
-                room = most
-            batches[-1][name] = task
-            room -= counts[name]
-        return batches
+    @property
+    def stage(self) -> BoundStage:
+        """The stage."""
+        return self.plan.stage
 
-    def encode(self, batch: Batch) -> list[Outcome]:
-        """Encode and write a batch; return what each weight has become, or why it was left alone, and the seconds."""
+    def jobs(self, weights: Sequence[str]) -> Iterator[Job]:
+        """Yield the jobs for planned weights; how they are cut does not depend on the number of workers."""
+        shapes = {name: self.plan.tasks[name].handle(self.target).shape for name in weights}
+        return cut(self.stage.index, shapes, batched=encodes_together(self.stage.implementation))
+
+    def encode(self, job: Job) -> list[Outcome]:
+        """Return what the stage makes of each weight of a job."""
         begin = time.perf_counter()
-        jobs = [_Job(task.handle(self.target), task) for task in batch.values()]
-        if len(jobs) == 1:
-            return [self._alone(jobs[0])]
-        encodings = self._encode_together(jobs)
+        works = [self._work(name) for name in job.weights]
+        if len(works) == 1:
+            return [self._encode_alone(works[0])]
+        encodings = self._encode_together(works)
         if isinstance(encodings, Exception):
-            outcomes = [self._alone(job) for job in jobs]
-            if not any(isinstance(outcome, str) for outcome, _ in outcomes):
+            outcomes = [self._encode_alone(work) for work in works]
+            if all(outcome.reason is None for outcome in outcomes):
                 problem = f"{type(encodings).__name__}: {encodings}"
                 warnings.warn(
-                    f"{self.stage.label}: {len(jobs)} weights were encoded one by one; together it fails ({problem})",
+                    f"{self.stage.label}: {len(works)} weights were encoded one by one; together it fails ({problem})",
                     PlanWarning,
                     stacklevel=2,
                 )
             return outcomes
-        written = [self._written(job, encoding) for job, encoding in zip(jobs, encodings, strict=True)]
-        each = (time.perf_counter() - begin) / len(jobs)
-        return [(encoding, each) for encoding in written]
+        each = (time.perf_counter() - begin) / len(works)
+        return [self._outcome(work, encoding, each) for work, encoding in zip(works, encodings, strict=True)]
 
-    def _alone(self, job: "_Job") -> Outcome:
+    def settled(self, weight: Weight, encoding: WeightEncoding, seconds: float) -> Outcome:
+        """Return an outcome to write for an encoding that was made elsewhere."""
+        return attrs.evolve(self._settled(_Work(weight, encoding), encoding), seconds=seconds)
+
+    def _work(self, name: str) -> "_Work":
+        weight = self.plan.tasks[name].handle(self.target)
+        return _Work(weight, self.held.get(name) or weight.encoding())
+
+    def _encode_alone(self, work: "_Work") -> Outcome:
         begin = time.perf_counter()
+        name = work.weight.name
         try:
-            slot, asked = self._request(job)
-            result = self.stage.implementation.encode(asked.weight, asked.config, asked.statistics, asked.rng)
-            encoding = self._checked(job.weight, slot, result)
+            slot, request = self._request(work)
+            result = self.stage.implementation.encode(request.weight, request.config, request.statistics, request.rng)
+            encoding = self._checked(slot, result)
         except (Unsupported, CompositionError) as reason:
-            return str(reason), time.perf_counter() - begin
+            return self._refused(work, str(reason), time.perf_counter() - begin)
         except CorepressError:
             raise
         except Exception as error:
-            error.add_note(f"while {self.stage.label} compressed {job.weight.name}")
+            error.add_note(f"while {self.stage.label} compressed {name}")
             raise
-        return self._written(job, encoding), time.perf_counter() - begin
+        return self._outcome(work, encoding, time.perf_counter() - begin)
 
-    def _encode_together(self, jobs: "list[_Job]") -> list[WeightEncoding] | Exception:
+    def _encode_together(self, works: "Sequence[_Work]") -> list[WeightEncoding] | Exception:
         """Return the encodings of several weights, or what is in the way of one of them."""
         try:
-            slots, requests = zip(*map(self._request, jobs), strict=True)
+            slots, requests = zip(*map(self._request, works), strict=True)
             results = list(self.stage.implementation.encode_together(requests))
         except Exception as error:
             return error
-        if len(results) != len(jobs):
+        if len(results) != len(works):
             raise PluginError(
-                f"{self.stage.algorithm}: encode_together returned {len(results)} encodings of {len(jobs)} weights"
+                f"{self.stage.algorithm}: encode_together returned {len(results)} encodings of {len(works)} weights"
             )
         try:
-            return [
-                self._checked(job.weight, slot, result) for job, slot, result in zip(jobs, slots, results, strict=True)
-            ]
+            return [self._checked(slot, result) for slot, result in zip(slots, results, strict=True)]
         except CompositionError as reason:
             return reason
 
-    def _written(self, job: "_Job", encoding: WeightEncoding) -> WeightEncoding:
-        try:
-            job.weight.write(encoding)
-        except Exception as error:
-            error.add_note(f"while {self.stage.label} wrote {job.weight.name}")
-            raise
-        return job.weight.written(encoding)
-
-    def _request(self, job: "_Job") -> tuple[Slot, EncodeRequest]:
-        name = job.weight.name
-        slot = slot_for(self.encodings.get(name) or job.weight.encoding(), self.stage.spec.produces)
+    def _request(self, work: "_Work") -> tuple[Slot, EncodeRequest]:
+        name = work.weight.name
+        slot = slot_for(work.now, self.stage.spec.produces)
         rng = generator_for(self.seed, self.stage.stream, name)
-        return slot, EncodeRequest(view_of(job.weight, slot), job.task.config, self.statistics.get(name, {}), rng)
+        config = self.plan.tasks[name].config
+        return slot, EncodeRequest(view_of(work.weight, slot), config, self.statistics.get(name, {}), rng)
 
-    def _checked(self, weight: Weight, slot: Slot, result: object) -> WeightEncoding:
+    def _checked(self, slot: Slot, result: object) -> WeightEncoding:
         _check_promise(self.stage, result)
         assert isinstance(result, WeightEncoding)
-        encoding = slot.rebuild(result)
-        _check_finite(self.stage, weight, encoding)
-        return encoding
+        return slot.rebuild(result)
+
+    def _outcome(self, work: "_Work", encoding: WeightEncoding, seconds: float) -> Outcome:
+        begin = time.perf_counter()
+        try:
+            outcome = self._settled(work, encoding) if self.settles(work.weight.name) else self._kept(work, encoding)
+        except Exception as error:
+            error.add_note(f"while {self.stage.label} compressed {work.weight.name}")
+            raise
+        return attrs.evolve(outcome, seconds=seconds + time.perf_counter() - begin)
+
+    def _kept(self, work: "_Work", encoding: WeightEncoding) -> Outcome:
+        """Return an outcome that a later stage works on."""
+        name = work.weight.name
+        stored = work.weight.stored(encoding)
+        if not _is_finite(stored):
+            raise self._not_finite(name)
+        return Outcome(name, formed(self.rows[name], stored), encoding=stored)
+
+    def _settled(self, work: "_Work", encoding: WeightEncoding) -> Outcome:
+        """Return an outcome to write, with its error."""
+        name, facts = work.weight.name, work.weight.facts
+        made = work.weight.realized(encoding)
+        error = relative_error(self.original(name), made.values)
+        if not error < float("inf") and not bool(torch.isfinite(made.values).all()):
+            raise self._not_finite(name)
+        row = measured(self.rows[name], made.encoding, error, self.stage.implementation, facts)
+        return Outcome(name, row, encoding=made.encoding, made=made)
+
+    def _refused(self, work: "_Work", reason: str, seconds: float) -> Outcome:
+        name = work.weight.name
+        if name in self.held and self.settles(name):
+            # What the stages before have made of it is still to be written.
+            return attrs.evolve(self._outcome(work, work.now, seconds), reason=reason)
+        return Outcome(name, formed(self.rows[name], work.now), seconds, reason=reason)
+
+    def _not_finite(self, name: str) -> PluginError:
+        return PluginError(f"{self.stage.algorithm}: it has made NaN or infinite values of {name}; nothing was written")
 
 
 @attrs.frozen(eq=False)
-class _Job:
-    """A weight and what is to be done with it."""
+class _Work:
+    """A weight on its way through a stage, and what it is before."""
 
     weight: Weight
-    task: Task
+    now: WeightEncoding
 
 
 def view_of(weight: Weight, slot: Slot) -> WeightView:
@@ -142,7 +170,8 @@ def view_of(weight: Weight, slot: Slot) -> WeightView:
     return WeightView(
         **{field.name: getattr(weight.facts, field.name) for field in attrs.fields(type(weight.facts))}
         | {"shape": tuple(slot.values.shape), "slot": "weight" if slot.whole else "part"},
-        values=slot.values,
+        # Nothing that an algorithm writes to reaches the model that is being compressed.
+        values=slot.values.clone(),
         mask=slot.mask,
     )
 
@@ -157,11 +186,8 @@ def _check_promise(stage: BoundStage, result: object) -> None:
         )
 
 
-def _check_finite(stage: BoundStage, weight: Weight, encoding: WeightEncoding) -> None:
+def _is_finite(encoding: WeightEncoding) -> bool:
     # Every value of a palette without a scale is in its tables.
     in_tables = isinstance(encoding, Palettized) and encoding.scale is None
     values = encoding.lut.decode() if in_tables else encoding.decode()  # type: ignore[attr-defined]
-    if values.numel() and not torch.isfinite(torch.stack(torch.aminmax(values))).all():
-        raise PluginError(
-            f"{stage.algorithm}: it has made NaN or infinite values of {weight.name}; nothing was written"
-        )
+    return not values.numel() or bool(torch.isfinite(torch.stack(torch.aminmax(values))).all())

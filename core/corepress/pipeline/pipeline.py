@@ -12,6 +12,7 @@ from corepress.config import Document, Problem, raise_problems
 from corepress.errors import ConfigError, PlanError, PlanWarning, StateError
 from corepress.pipeline import recipe, saved, training
 from corepress.pipeline.blueprint import Blueprint
+from corepress.pipeline.executor import ThreadExecutor
 from corepress.pipeline.planner import draw_up
 from corepress.pipeline.protocol import LossFunction
 from corepress.pipeline.provenance import plugin_versions, provenance
@@ -22,7 +23,6 @@ from corepress.targets import Target, TorchTarget, open_target
 from corepress.targets.deployment import DeploymentTarget
 from corepress.targets.devices import parse_compute_units
 from corepress.targets.opening import is_program
-from corepress.targets.transaction import write_all
 
 _FORMAT = 1
 Model: TypeAlias = Any
@@ -162,23 +162,21 @@ class Pipeline:
         target.require_idle(blueprint.weights.values())
         if inplace:
             blueprint.require_writable(target)
-        working = target.copy()
-        blueprint.require_writable(working)
         _warn(blueprint.plan.warnings)
         run = Run(
             blueprint=blueprint,
-            target=working,
-            originals=lambda name: blueprint.weights[name].read(),
+            target=target.copy(blueprint.weights.values()),
+            original=lambda name: blueprint.weights[name].read(),
             seed=self.seed,
             data=data,
             loss_fn=loss_fn,
-            workers=workers,
+            executor=ThreadExecutor(workers),
         )
         report = run.execute()
         _warn(report.warnings[len(blueprint.plan.warnings) :])
         finished = run.target
         if inplace:
-            write_all(blueprint.weights, run.encodings)
+            run.take_over(target)
             finished = target
         self._report = report
         return self._signed(finished)

@@ -1,18 +1,12 @@
-"""A run: the planned stages at work on one model, watched by the plugins' observers."""
+"""A run: the planned stages at work on one model, watched by the plugins' listeners."""
 
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import copy_context
-from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
-import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from corepress.calibration import collect
 from corepress.encoding import WeightEncoding
@@ -20,46 +14,40 @@ from corepress.errors import PlanError
 from corepress.pipeline.activations import quantized_row
 from corepress.pipeline.blueprint import Blueprint, StagePlan
 from corepress.pipeline.encoder import Encoder
-from corepress.pipeline.measuring import measured, without_refused
+from corepress.pipeline.executor import Executor, ThreadExecutor
+from corepress.pipeline.jobs import Outcome
 from corepress.pipeline.report import Report, Row, some_of
 from corepress.pipeline.stage import BoundStage
 from corepress.plugin import registry
 from corepress.targets import Target, TorchWeight, simulation
-
-T = TypeVar("T")
-R = TypeVar("R")
+from corepress.targets.transaction import take_all
 
 
 @attrs.define(eq=False, kw_only=True)
 class Run:
-    """Everything that belongs to one run; observers see it, and must not change it.
+    """Everything that belongs to one run; listeners see it, and must not change it.
 
-    `originals` maps weight names to the values before the run, `encodings` to what the weights have become.
+    `original` returns the values of a weight before the run. `rows` are the lines of the report so far. `held` maps
+    weight names to encodings that a later stage works on; `compressed` and `quantized` name the weights and the
+    activations that a stage has worked on, `refusals` the reasons of algorithms that have skipped a weight.
     """
 
     blueprint: Blueprint
     target: Target
-    originals: Callable[[str], Tensor]
+    original: Callable[[str], Tensor]
     seed: int = 0
     data: Iterable[Any] | None = None
     loss_fn: Callable[..., Tensor] | None = None
-    workers: int | None = None
-    encodings: dict[str, WeightEncoding] = attrs.field(factory=dict)
-    refusals: dict[str, dict[str, str]] = attrs.field(factory=dict)
-    quantized: set[str] = attrs.field(factory=set)
-    seconds: dict[str, float] = attrs.field(factory=dict)
-    written: bool = True
+    executor: Executor = attrs.field(factory=ThreadExecutor)
     started: float = attrs.field(factory=time.perf_counter)
+    rows: dict[str, Row] = attrs.field(init=False)
+    held: dict[str, WeightEncoding] = attrs.field(init=False, factory=dict)
+    compressed: set[str] = attrs.field(init=False, factory=set)
+    quantized: set[str] = attrs.field(init=False, factory=set)
+    refusals: dict[str, dict[str, str]] = attrs.field(init=False, factory=dict)
 
-    @cached_property
-    def rows(self) -> dict[str, Row]:
-        """The rows of the plan by name."""
-        return {row.name: row for row in self.blueprint.plan.rows}
-
-    @property
-    def most_workers(self) -> int:
-        """The number of threads that weights are shared among where there are enough of them."""
-        return self.workers or os.cpu_count() or 1
+    def __attrs_post_init__(self) -> None:
+        self.rows = {row.name: row for row in self.blueprint.plan.rows}
 
     def execute(self) -> Report:
         """Run every stage in order and return the report."""
@@ -75,77 +63,74 @@ class Run:
         plugins.call_first("run_stage", run=self, stage=stage)
         plugins.notify("on_stage_end", run=self, stage=stage)
 
-    def took_effect(self, stage: "StageRun", name: str, encoding: WeightEncoding, seconds: float) -> None:
-        """Note what a weight has become, and tell the observers."""
-        self.encodings[name] = encoding
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-        row = attrs.evolve(self.rows[name], form=encoding.form.describe(), bytes_after=encoding.nbytes())
-        registry().notify("on_weight_compressed", run=self, stage=stage, row=row)
+    def commit(self, stage: "StageRun", outcome: Outcome) -> None:
+        """Write what a stage has made of a weight, and tell the listeners; nothing else in a run writes to the model.
 
-    def left_alone(self, stage: "StageRun", name: str, reason: str) -> None:
+        The tensors are dropped, unless a later stage works on them.
+        """
+        name = outcome.weight
+        if outcome.made is not None:
+            try:
+                stage.handle(self, name).write(outcome.made)
+            except Exception as error:
+                error.add_note(f"while {stage.stage.label} wrote {name}")
+                raise
+            self.held.pop(name, None)
+        elif outcome.encoding is not None:
+            self.held[name] = outcome.encoding
+        self.rows[name] = attrs.evolve(outcome.row, seconds=(self.rows[name].seconds or 0.0) + outcome.seconds)
+        if outcome.reason is not None:
+            self.skip(stage, name, outcome.reason)
+            return
+        self.compressed.add(name)
+        registry().notify("on_weight_compressed", run=self, stage=stage, row=self.rows[name])
+
+    def skip(self, stage: "StageRun", name: str, reason: str) -> None:
         """Note that a stage, having seen the values of a weight, has left it as it was."""
         self.refusals.setdefault(name, {})[stage.algorithm] = reason
 
+    def settles(self, stage: StagePlan, name: str) -> bool:
+        """Tell whether a weight must be written after a stage, before another one changes it again."""
+        stages = self.blueprint.stages
+        for later in stages[stages.index(stage) + 1 :]:
+            if later.training or later.needs_model:
+                return True
+            if name in later.tasks:
+                return False
+        return True
+
+    def take_over(self, target: Target) -> None:
+        """Make the compressed weights of another target of the same model what they are on the target of the run."""
+        handles = {name: task for plan in self.blueprint.stages for name, task in plan.tasks.items()}
+        pairs = [(handles[name].handle(target), handles[name].handle(self.target)) for name in sorted(self.compressed)]
+        take_all(pairs)  # type: ignore[arg-type]
+
     def report(self) -> Report:
-        """Measure every compressed weight and return the table."""
-        last = {name: (plan.stage, task) for plan in self.blueprint.stages for name, task in plan.tasks.items()}
-
-        def finished(row: Row) -> Row:
-            if row.name in self.quantized:
-                return quantized_row(row, self.refusals.get(row.name, {}))
-            if row.name in self.refusals:
-                row = without_refused(row, self.refusals[row.name], last[row.name][1].handle(self.target))
-            if row.name not in self.encodings:
-                return row
-            stage, task = last[row.name]
-            weight = task.handle(self.target)
-            encoding = self.encodings[row.name]
-            compressed = weight.read() if self.written else encoding.decode()
-            original = self.originals(row.name)
-            row = measured(row, encoding, original, compressed, stage.implementation, weight.facts)
-            return attrs.evolve(row, seconds=self.seconds.get(row.name))
-
-        rows = tuple(self.map(finished, self.blueprint.plan.rows))
+        """Return the table of what has become of every weight."""
+        planned = {name for plan in self.blueprint.stages for name in plan.tasks}
         warnings = list(self.blueprint.plan.warnings)
         if self.refusals:
-            reasons = {n: "; ".join(f"{who}: {why}" for who, why in told.items()) for n, told in self.refusals.items()}
-            warnings.append(f"{len(reasons)} of {len(last)} were left as they were: {some_of(reasons)}")
+            reasons = {n: _joined(told) for n, told in self.refusals.items()}
+            warnings.append(f"{len(reasons)} of {len(planned)} were left as they were: {some_of(reasons)}")
+        rows = tuple(self._finished(row) for row in self.rows.values())
         return Report(rows, warnings=tuple(warnings), seconds=time.perf_counter() - self.started)
 
-    def map(
-        self,
-        function: Callable[[T], R],
-        items: Iterable[T],
-        doing: str | None = None,
-        size: Callable[[T], int] = lambda _: 1,
-    ) -> Iterator[R]:
-        """Apply a pure function to items on a few threads; results come in order, whatever the number of workers.
-
-        A bar says what is being `doing` and how far it is, by the `size` of the items.
-        """
-        things = list(items)
-        # Threads start with an empty context, in which the registry and other settings of the caller would be lost.
-        context = copy_context()
-        count = min(self.most_workers, max(len(things), 1))
-        with _shared_threads(count) as share, ThreadPoolExecutor(count, initializer=share) as pool:
-            total = sum(map(size, things))
-            # disable=None is quiet when the output is no terminal; a bar appears only after a second.
-            results = pool.map(lambda thing: context.copy().run(function, thing), things)
-            with tqdm(desc=doing, total=total, delay=1, disable=None if doing else True, leave=False) as bar:
-                for thing, result in zip(things, results, strict=True):
-                    bar.update(size(thing))
-                    yield result
+    def _finished(self, row: Row) -> Row:
+        refusals = self.refusals.get(row.name, {})
+        if row.name in self.quantized:
+            return quantized_row(row, refusals)
+        if not refusals:
+            return row
+        return attrs.evolve(
+            row,
+            status="compressed" if row.name in self.compressed else "skipped",
+            steps=tuple(step for step in row.steps if step not in refusals),
+            reason=_joined(refusals),
+        )
 
 
-@contextmanager
-def _shared_threads(workers: int) -> Iterator[Callable[[], None]]:
-    """Give what limits a worker to its share of torch's threads: more threads than cores wait for each other."""
-    threads = torch.get_num_threads()
-    try:
-        yield lambda: torch.set_num_threads(max(threads // workers, 1))
-    finally:
-        # What a worker sets becomes the default of threads to come.
-        torch.set_num_threads(threads)
+def _joined(refusals: Mapping[str, str]) -> str:
+    return "; ".join(f"{algorithm}: {reason}" for algorithm, reason in refusals.items())
 
 
 @attrs.define(eq=False)
@@ -165,8 +150,12 @@ class StageRun:
         """The name of its algorithm."""
         return self.stage.algorithm
 
+    def handle(self, run: Run, name: str) -> Any:
+        """Return the handle on a planned weight of the model that the run works on."""
+        return self.planned.tasks[name].handle(run.target)
+
     def execute(self, run: Run) -> int:
-        """Encode every planned weight and write it; return how many there were.
+        """Encode every planned weight and commit it; return how many there were.
 
         A stage with an `owner` turns that owner's simulators into encodings instead.
         """
@@ -174,34 +163,50 @@ class StageRun:
             return self._encode_trained(run, self.owner)
         if self.stage.on_activations:
             return self._quantize_activations(run)
-        encoder = Encoder(self.stage, run.target, run.seed, run.encodings, self._statistics(run))
-        batches = encoder.batches(self.planned.tasks, run.most_workers)
-        for batch, results in zip(batches, run.map(encoder.encode, batches, self.stage.label, len), strict=True):
-            for name, (outcome, seconds) in zip(batch, results, strict=True):
-                if isinstance(outcome, str):
-                    run.left_alone(self, name, outcome)
-                else:
-                    run.took_effect(self, name, outcome, seconds)
+        encoder = self._encoder(run, self._statistics(run))
+        jobs = list(encoder.jobs(list(self.planned.tasks)))
+        outcomes = run.executor.run(
+            encoder.encode,
+            jobs,
+            threads=self.stage.spec.threads,
+            doing=self.stage.label,
+            size=lambda job: len(job.weights),
+        )
+        for job_outcomes in outcomes:
+            for outcome in job_outcomes:
+                run.commit(self, outcome)
         return len(self.planned.tasks)
+
+    def _encoder(self, run: Run, statistics: Mapping[str, Mapping[str, object]]) -> Encoder:
+        return Encoder(
+            plan=self.planned,
+            target=run.target,
+            seed=run.seed,
+            held=run.held,
+            statistics=statistics,
+            rows=run.rows,
+            original=run.original,
+            settles=lambda name: run.settles(self.planned, name),
+        )
 
     def _quantize_activations(self, run: Run) -> int:
         assert run.data is not None
         chosen = {name: (self.stage.implementation, task.config) for name, task in self.planned.tasks.items()}
         for name in run.target.quantize_activations(chosen, run.data):
-            run.left_alone(self, name, "what it reads or computes has no finite range")
+            run.skip(self, name, "what it reads or computes has no finite range")
         run.quantized.update(chosen)
         return len(chosen)
 
     def _encode_trained(self, run: Run, owner: str) -> int:
-        for name, task in self.planned.tasks.items():
+        encoder = self._encoder(run, {})
+        for name in self.planned.tasks:
             begin = time.perf_counter()
-            weight = task.handle(run.target)
+            weight = self.handle(run, name)
             assert isinstance(weight, TorchWeight)
             mine = [s for s in simulation.simulators(weight, owner) if s.stage in (None, self.stage.index)]
             encoding = simulation.encoded(weight, mine)
             simulation.detach(weight, mine)
-            weight.write(encoding)
-            run.took_effect(self, name, encoding, time.perf_counter() - begin)
+            run.commit(self, encoder.settled(weight, encoding, time.perf_counter() - begin))
         return len(self.planned.tasks)
 
     def _statistics(self, run: Run) -> dict[str, dict[str, Any]]:
@@ -211,15 +216,15 @@ class StageRun:
             return {}
         if run.data is None:
             raise PlanError(f"{self.stage.label} needs calibration data; pass data=<iterable of batches>")
-        handles = [self.planned.tasks[name].handle(run.target) for name in requests]
+        handles = [self.handle(run, name) for name in requests]
         model: nn.Module = run.target.model  # type: ignore[attr-defined]
         fewest, most = self.stage.config.calibration_batches
-        return collect(model, handles, requests, run.data, run.loss_fn, fewest=fewest, most=most)  # type: ignore[arg-type]
+        return collect(model, handles, requests, run.data, run.loss_fn, fewest=fewest, most=most)
 
 
 @contextmanager
 def watched(run: Run, start: bool = True) -> Iterator[Callable[[Report], Report]]:
-    """Tell the observers of start (unless the run has started before) and end, or error."""
+    """Tell the listeners of start (unless the run has started before) and end, or error."""
     plugins = registry()
     if start:
         plugins.notify("on_run_start", run=run)

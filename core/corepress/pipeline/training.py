@@ -1,6 +1,7 @@
 """The training half of a pipeline: simulators on a model between `prepare` and `finalize`."""
 
 import copy
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
@@ -16,11 +17,13 @@ from corepress.encoding import CompositionError, Dense, DenseForm, Form, Sparse,
 from corepress.errors import PlanError, StateError
 from corepress.pipeline.blueprint import Blueprint
 from corepress.pipeline.encoder import view_of
+from corepress.pipeline.measuring import measured, relative_error
 from corepress.pipeline.planner import require_finite
 from corepress.pipeline.protocol import LossFunction
 from corepress.pipeline.report import Report, some_of
 from corepress.pipeline.run import Run, StageRun, watched
 from corepress.pipeline.saved import require_fitting
+from corepress.pipeline.threads import one_thread
 from corepress.plugin import registry
 from corepress.targets import TorchTarget, TorchWeight, simulation, torch_weights
 from corepress.targets.transaction import all_or_nothing, undoing
@@ -66,12 +69,15 @@ class Training:
 
     def preview(self) -> Report:
         """Return what would become of the weights if the run were finalized now; nothing is changed."""
-        with torch.no_grad():
-            encodings = {
-                name: simulation.encoded(weight, simulation.simulators(weight, self.owner))
-                for name, weight in self.weights.items()
-            }
-        return attrs.evolve(self.run, encodings=encodings).report()
+        rows = dict(self.run.rows)
+        last = {name: plan.stage for plan in self.run.blueprint.stages for name in plan.tasks}
+        with torch.no_grad(), one_thread():
+            for name, weight in self.weights.items():
+                encoding = simulation.encoded(weight, simulation.simulators(weight, self.owner))
+                error = relative_error(weight.read(), encoding.decode())
+                rows[name] = measured(rows[name], encoding, error, last[name].implementation, weight.facts)
+        seconds = time.perf_counter() - self.run.started
+        return Report(tuple(rows.values()), warnings=self.run.blueprint.plan.warnings, seconds=seconds)
 
     def finalize(
         self,
@@ -89,21 +95,20 @@ class Training:
         if vars(base).get(_FINALIZED_BY) == self.owner:
             return source, None
         finished = source.copy()
-        run = attrs.evolve(
-            self.run,
+        run = Run(
+            blueprint=self.run.blueprint,
             target=finished,
-            originals=lambda name: self._handle(name, source).read(),
+            original=lambda name: self._handle(name, source).read(),
+            seed=self.run.seed,
             data=data,
             loss_fn=loss_fn,
-            written=True,
-            encodings={},
-            seconds={},
+            started=self.run.started,
         )
         with watched(run, start=self.ended) as finish:
             self.ended = True
             self._check_ready(source)
-            for written in (finished, source) if inplace else (finished,):
-                self.run.blueprint.require_writable(written)
+            if inplace:
+                self.run.blueprint.require_writable(source)
             for plan in run.blueprint.stages:
                 run.run_stage(StageRun(plan, owner=self.owner if plan.training else None))
             report = run.report()
@@ -190,12 +195,12 @@ class Training:
     def _transfer(self, run: Run, target: TorchTarget) -> None:
         """Take the simulators off the model itself, and write what the copy has become."""
         trained = self._trained(target)
-        touched = {name: self._handle(name, target) for name in run.encodings} | trained
+        touched = {name: self._handle(name, target) for name in run.compressed} | trained
         with all_or_nothing(touched.values()):
             for weight in trained.values():
                 simulation.detach(weight, simulation.simulators(weight, self.owner))
-            for name, encoding in run.encodings.items():
-                touched[name].write(encoding)
+            for name in run.compressed:
+                touched[name].take(self._handle(name, run.target))  # type: ignore[arg-type]
 
     def _require_unfinished(self, verb: str) -> None:
         if self.finished:
@@ -210,10 +215,11 @@ def prepare(model: nn.Module, blueprint: Blueprint, seed: int) -> Training:
     owner = f"run-{uuid.uuid4().hex}"
     target = TorchTarget(model)
     blueprint.require_writable(target)
-    run = Run(blueprint=blueprint, target=target, originals=lambda _: torch.empty(0), seed=seed, written=False)
+    run = Run(blueprint=blueprint, target=target, original=lambda _: torch.empty(0), seed=seed)
     training = Training(run, target, owner)
-    run.originals = training.original
-    ready = _simulators_for(blueprint, target, owner)
+    run.original = training.original
+    with one_thread():
+        ready = _simulators_for(blueprint, target, owner)
     weights = {id(weight): weight for weight, _ in ready}.values()
     with all_or_nothing(weights, values=False):
         for weight, simulator in ready:

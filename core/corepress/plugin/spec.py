@@ -15,6 +15,7 @@ KINDS = ("weight", "training", "activation")
 NEEDS = ("nothing", "inputs", "loss", "training")
 PRODUCES = ("sparsity", "palette", "affine", "dense")
 TARGETS = ("torch", "coreml")
+THREADS = ("one", "all")
 
 
 def _names(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -53,6 +54,8 @@ class AlgorithmSpec:
         needs: `nothing`, `inputs` (calibration inputs), `loss` (inputs and a loss) or `training`.
         produces: `sparsity`, `palette`, `affine`, or `dense` when it only changes values.
         targets: where it works: `torch`, `coreml`.
+        threads: the threads of torch while a weight is encoded: `one`, while other weights are encoded beside it, or
+            `all`, one weight after another; results of `all` may depend on the number of threads.
         api: the version of the author API that it was written for.
     """
 
@@ -64,6 +67,7 @@ class AlgorithmSpec:
     needs: str = attrs.field(default="nothing", validator=attrs.validators.in_(NEEDS))
     produces: str = attrs.field(validator=attrs.validators.in_(PRODUCES))
     targets: tuple[str, ...] = attrs.field(converter=_names, default=("torch",), validator=_within(TARGETS))
+    threads: str = attrs.field(default="one", validator=attrs.validators.in_(THREADS))
     api: int = attrs.field(default=API_VERSION, validator=attrs.validators.instance_of(int))
 
     def load_config(self) -> Any:

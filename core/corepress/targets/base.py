@@ -6,6 +6,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Protocol, Self, TypeVar
 
+import attrs
 from torch import Tensor
 
 from corepress.algorithm import StatisticSpec, WeightFacts
@@ -35,6 +36,14 @@ class Activation(Protocol):
     def subject(self) -> Subject:
         """The names and types by which a configuration may reach it."""
         ...
+
+
+@attrs.frozen(eq=False)
+class Realized:
+    """What an encoding makes of a weight: the encoding as the target stores it, and the values of the weight then."""
+
+    encoding: WeightEncoding
+    values: Tensor
 
 
 class Weight(abc.ABC):
@@ -99,13 +108,21 @@ class Weight(abc.ABC):
     def encoding(self) -> WeightEncoding:
         """Return what the weight already is; `Dense` when it is not compressed."""
 
-    @abc.abstractmethod
-    def write(self, encoding: WeightEncoding) -> None:
-        """Make the weight what `encoding` says."""
-
-    def written(self, encoding: WeightEncoding) -> WeightEncoding:
-        """Return what the weight has become by writing `encoding`: the same, unless the target stores it otherwise."""
+    def stored(self, encoding: WeightEncoding) -> WeightEncoding:
+        """Return an encoding as the target stores it."""
         return encoding
+
+    @abc.abstractmethod
+    def realized(self, encoding: WeightEncoding) -> "Realized":
+        """Return what writing an encoding would make of the weight; nothing is written.
+
+        Raises:
+            WeightError: the encoding has another shape, or its values overflow the precision of the weight.
+        """
+
+    @abc.abstractmethod
+    def write(self, encoding: "WeightEncoding | Realized") -> None:
+        """Make the weight what an encoding says, or what `realized` has made of it."""
 
 
 class Target(abc.ABC):
@@ -129,8 +146,11 @@ class Target(abc.ABC):
     """What compressing the model brings with it, for the plan's warnings."""
 
     @abc.abstractmethod
-    def copy(self) -> Self:
-        """Return a target whose weights can be written without touching those of this one."""
+    def copy(self, rewritten: Iterable[Weight] = ()) -> Self:
+        """Return a target whose weights can be written without touching those of this one.
+
+        It may share the memory of the weights in `rewritten` until they are written, or until `result` is called.
+        """
 
     def require_idle(self, weights: Iterable[Weight]) -> None:  # noqa: B027  (optional)
         """Raise `StateError` naming the first weight that a run in progress has its hands on."""

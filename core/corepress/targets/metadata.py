@@ -188,6 +188,9 @@ def _first_entries(weight: Tensor, lut: Tensor, vector_axis: int | None) -> Tens
 
 
 def _checked(encoding: WeightEncoding, values: Tensor, name: str) -> WeightEncoding:
+    if values.dtype is torch.float64:
+        # An encoding holds float32; what it leaves as it was may be more precise.
+        values = values.to(torch.float32)
     if not torch.equal(encoding.decode().to(values.dtype), values):
         raise StateError(
             f"{name}: its values were changed after it was compressed ({encoding.form.describe()}); "

@@ -31,12 +31,14 @@ class TorchTarget(Target):
         "MultiheadAttention; a plugin can add other modules with the hook register_module_kinds"
     )
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, private: bool = False) -> None:
         self.model = model
+        self._private = private
+        self._lent: list[tuple[nn.Parameter, int]] = []
 
     @cached_property
     def _weights(self) -> list[TorchWeight]:
-        return torch_weights(self.model)
+        return torch_weights(self.model, private=self._private)
 
     def weights(self) -> list[TorchWeight]:
         """Return a handle on every compressible weight."""
@@ -115,9 +117,23 @@ class TorchTarget(Target):
                 return sibling(other, parameter)
         raise PlanError(f"the model has no weight {name!r}{did_you_mean(name, self._by_name)}")
 
-    def copy(self) -> Self:
-        """Return the target of a copy of the model."""
-        return type(self)(copy.deepcopy(self.model))
+    def copy(self, rewritten: Iterable[Weight] = ()) -> Self:
+        """Return the target of a copy of the model, in which the parameters of `rewritten` share memory for now."""
+        lent = {
+            id(weight.parameter): nn.Parameter(weight.tensor, requires_grad=weight.parameter.requires_grad)
+            for weight in rewritten
+            if isinstance(weight, TorchWeight) and _can_be_lent(weight.parameter)
+        }
+        other = type(self)(copy.deepcopy(self.model, dict(lent)), private=True)
+        other._lent = [(parameter, parameter.data_ptr()) for parameter in lent.values()]
+        return other
+
+    def _settle(self) -> None:
+        """Give memory of their own to parameters that still share that of the model which was copied."""
+        for parameter, address in self._lent:
+            if parameter.data_ptr() == address:
+                parameter.data = parameter.data.clone()
+        self._lent = []
 
     def require_idle(self, weights: Iterable[Weight]) -> None:
         """Refuse weights with simulators, which a run in training has attached."""
@@ -147,10 +163,16 @@ class TorchTarget(Target):
 
     def result(self, made_by: Mapping[str, str] | None = None) -> nn.Module:
         """Return the model, marked with the version of the metadata and with what made it."""
+        self._settle()
         metadata.mark_version(self.model)
         if made_by is not None:
             vars(self.model)[metadata.PROVENANCE] = dict(made_by)
         return self.model
+
+
+def _can_be_lent(parameter: torch.Tensor) -> bool:
+    """Tell whether another parameter may share the memory for a while."""
+    return type(parameter) is nn.Parameter and not parameter.is_inference()
 
 
 def _why_not(module: nn.Module, value: torch.Tensor) -> str:

@@ -12,12 +12,12 @@ from torch.nn.utils import parametrize
 from corepress.algorithm import Simulator, WeightFacts
 from corepress.calibration.sharing import Sharing
 from corepress.config import Alias, Subject
-from corepress.encoding import WeightEncoding
+from corepress.encoding import Dense, Sparse, WeightEncoding
 from corepress.encoding.memory import shares_elements
 from corepress.errors import StateError, WeightError
 from corepress.plugin import ModuleKind, WeightLayout
 from corepress.targets import metadata
-from corepress.targets.base import Weight
+from corepress.targets.base import Realized, Weight
 from corepress.targets.torch_inputs import See, listening
 from corepress.targets.torch_kinds import kind_of, kinds_by_class, type_spellings
 
@@ -51,10 +51,14 @@ class Place:
 
 
 class TorchWeight(Weight):
-    """A weight of a torch model; several places where the parameter is tied."""
+    """A weight of a torch model; several places where the parameter is tied.
 
-    def __init__(self, places: tuple[Place, ...]) -> None:
+    The model of a `private` weight is nobody else's: its parameter may get other memory.
+    """
+
+    def __init__(self, places: tuple[Place, ...], *, private: bool = False) -> None:
         self.places = places
+        self.private = private
         self.names = tuple(place.name for place in places)
         self.subject = Subject(name=self.name, aliases=tuple(place.alias for place in places))
         place = places[0]
@@ -118,6 +122,8 @@ class TorchWeight(Weight):
     @property
     def unwritable(self) -> str | None:
         """Why the values cannot be replaced, or None."""
+        if self.private:
+            return None
         if shares_elements(self.tensor):
             return f"elements of it share memory (shape {self.shape}, strides {self.tensor.stride()})"
         if self.parameter.is_inference() and not torch.is_inference_mode_enabled():
@@ -141,15 +147,41 @@ class TorchWeight(Weight):
         place = self.places[0]
         return metadata.read(place.module, place.parameter, self._loaded(), self.name)
 
-    def write(self, encoding: WeightEncoding) -> None:
-        """Set the decoded values and the metadata buffers of every place."""
+    def realized(self, encoding: WeightEncoding) -> Realized:
+        """Return the encoding and its values in the precision of the weight."""
         values = encoding.decode()
         if tuple(values.shape) != self.shape:
             raise WeightError(f"{self.name}: the encoding decodes to {tuple(values.shape)}, the weight is {self.shape}")
-        with torch.no_grad():
-            self._loaded().copy_(values)
+        current = self._loaded()
+        if current.dtype is torch.float64 and _holds_floats(encoding):
+            # Algorithms see float32; the values that they keep stay as precise as they were.
+            return Realized(encoding, torch.where(values == current.to(torch.float32), current, values.double()))
+        made = values.to(current.dtype)
+        if current.dtype is torch.float16 and made.isinf().any():
+            raise WeightError(
+                f"{self.name}: as {encoding.form.describe()} its values overflow float16; compress the model in float32"
+            )
+        return Realized(encoding, made)
+
+    def write(self, encoding: WeightEncoding | Realized) -> None:
+        """Set the values and the metadata buffers of every place."""
+        made = encoding if isinstance(encoding, Realized) else self.realized(encoding)
+        current = self._loaded()
+        if self.private:
+            # The memory may still be that of another model.
+            self.parameter.data = _in_memory_of_its_own(made.values, current)
+        else:
+            with torch.no_grad():
+                current.copy_(made.values)
         for place in self.places:
-            metadata.write(place.module, place.parameter, encoding, self.tensor.dtype)
+            metadata.write(place.module, place.parameter, made.encoding, current.dtype)
+
+    def take(self, other: "TorchWeight") -> None:
+        """Take over values and metadata of the same weight in a copy of the model."""
+        with torch.no_grad():
+            self._loaded().copy_(other.tensor)
+        for mine, theirs in zip(self.places, other.places, strict=True):
+            metadata.reinstate(mine.module, mine.parameter, metadata.snapshot(theirs.module, theirs.parameter))
 
     @contextmanager
     def listening(self, sharing: Sharing, see: See) -> Iterator[None]:
@@ -167,17 +199,30 @@ class TorchWeight(Weight):
         return self.tensor
 
 
-def torch_weights(model: nn.Module) -> list[TorchWeight]:
+def _holds_floats(encoding: WeightEncoding) -> bool:
+    return isinstance(encoding.payload if isinstance(encoding, Sparse) else encoding, Dense)
+
+
+def _in_memory_of_its_own(values: Tensor, like: Tensor) -> Tensor:
+    """Return values in the memory format and on the device of another tensor, which shares no memory with them."""
+    shared = values.untyped_storage().data_ptr() == like.untyped_storage().data_ptr()
+    if like.is_contiguous() and like.device == values.device and not shared:
+        return values.contiguous()
+    return torch.empty_like(like).copy_(values)
+
+
+def torch_weights(model: nn.Module, *, private: bool = False) -> list[TorchWeight]:
     """Return a handle on every compressible weight of a model, in the order of its modules.
 
-    Parameters that several modules share, and modules that are reached by several names, give one handle.
+    Parameters that several modules share, and modules that are reached by several names, give one handle. The model is
+    `private` when nobody else has it yet.
     """
     places: dict[int, list[Place]] = {}
     for place in _places(model):
         if is_lazy(_stored(place)):
             raise StateError(f"{place.name}: it has no shape yet; run the model once before it is compressed")
         places.setdefault(_identity(place), []).append(place)
-    return [TorchWeight(tuple(tied)) for tied in places.values()]
+    return [TorchWeight(tuple(tied), private=private) for tied in places.values()]
 
 
 def _places(model: nn.Module) -> list[Place]:
@@ -213,7 +258,7 @@ def sibling(weight: TorchWeight, parameter: str) -> TorchWeight:
     places = tuple(attrs.evolve(place, parameter=parameter, layout=layout) for place in weight.places)
     if len({_identity(place) for place in places}) > 1:
         raise LookupError(f"{' and '.join(weight.names)} are one parameter, their modules' {parameter!r} are several")
-    return TorchWeight(places)
+    return TorchWeight(places, private=weight.private)
 
 
 def _has(module: nn.Module, parameter: str) -> bool:

@@ -1,13 +1,11 @@
 """All or nothing: a model that was being changed when something failed is as it was before."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from corepress.encoding import WeightEncoding
 from corepress.encoding.memory import write_back
 from corepress.targets import metadata, simulation
-from corepress.targets.base import Weight
 from corepress.targets.torch_weights import TorchWeight
 
 Undo = tuple[str, Callable[[], None]]
@@ -35,12 +33,11 @@ def all_or_nothing(weights: Iterable[TorchWeight], *, values: bool = True) -> It
         yield
 
 
-def write_all(weights: Mapping[str, Weight], encodings: Mapping[str, WeightEncoding]) -> None:
-    """Write encodings by weight name, or none of them when one fails."""
-    touched = {name: weight for name, weight in weights.items() if isinstance(weight, TorchWeight)}
-    with all_or_nothing(touched.values()):
-        for name, encoding in encodings.items():
-            touched[name].write(encoding)
+def take_all(pairs: Sequence[tuple[TorchWeight, TorchWeight]]) -> None:
+    """Make each weight what the other one of its pair is, or none of them when one fails."""
+    with all_or_nothing([weight for weight, _ in pairs]):
+        for weight, other in pairs:
+            weight.take(other)
 
 
 def _steps(weight: TorchWeight, values: bool) -> Iterator[Undo]:

@@ -26,19 +26,19 @@ def same(left, right):
 
 
 @pytest.fixture
-def breaking_write(monkeypatch):
-    """Make the n-th write of a weight fail."""
+def breaking_transfer(monkeypatch):
+    """Make the n-th transfer of a weight from the working copy to the model fail."""
 
     def broken_at(count):
-        original, calls = TorchWeight.write, []
+        original, calls = TorchWeight.take, []
 
-        def write(weight, encoding):
+        def take(weight, other):
             calls.append(weight.name)
             if len(calls) == count:
                 raise RuntimeError("the disk of dreams is full")
-            original(weight, encoding)
+            original(weight, other)
 
-        monkeypatch.setattr(TorchWeight, "write", write)
+        monkeypatch.setattr(TorchWeight, "take", take)
 
     return broken_at
 
@@ -58,21 +58,20 @@ def test_a_simulator_that_fails_leaves_nothing_behind(model, toys, monkeypatch):
     assert same(fingerprint(pruned), before)
 
 
-def test_a_write_that_fails_in_place_is_undone(model, breaking_write):
+def test_a_write_that_fails_in_place_is_undone(model, breaking_transfer):
     before = fingerprint(model)
-    # Three weights are written to the working copy first, and three to the model itself.
-    breaking_write(5)
+    breaking_transfer(2)
     with pytest.raises(RuntimeError, match=r"dreams"):
         Pipeline([Stage("magnitude")]).compress(model, inplace=True)
     assert same(fingerprint(model), before)
 
 
-def test_a_finalization_that_fails_in_place_is_undone(model, breaking_write):
+def test_a_finalization_that_fails_in_place_is_undone(model, breaking_transfer):
     pipeline = Pipeline([Stage("magnitude")])
     pipeline.prepare(model, inplace=True)
     pipeline.step()
     before = fingerprint(model)
-    breaking_write(5)
+    breaking_transfer(2)
     with pytest.raises(RuntimeError, match=r"dreams"):
         pipeline.finalize(inplace=True)
     assert {name: value.tolist() for name, value in model.state_dict().items()} == {

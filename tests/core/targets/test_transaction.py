@@ -7,7 +7,7 @@ from torch import nn
 from corepress.algorithm import Simulator
 from corepress.encoding import Dense
 from corepress.targets import simulation, torch_weights
-from corepress.targets.transaction import all_or_nothing, undoing, write_all
+from corepress.targets.transaction import all_or_nothing, take_all, undoing
 from corepress.testing.snapshot import Snapshot
 
 
@@ -73,10 +73,9 @@ def test_expanded_weights_are_restored_too():
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[0].weight = nn.Parameter(torch.randn(1, 3).expand(3, 3))
     before = Snapshot.of(model)
-    weights = {weight.name: weight for weight in torch_weights(model)}
-    zeros = Dense(torch.zeros(3, 3))
+    weights, others = torch_weights(model)[::-1], torch_weights(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)))
     with pytest.raises(RuntimeError, match=r"single memory location") as caught:
-        write_all(weights, {"1.weight": zeros, "0.weight": zeros})
+        take_all(list(zip(weights, others, strict=True)))
     assert not hasattr(caught.value, "__notes__")
     assert before.differences() == []
 

@@ -15,7 +15,6 @@ from corepress_plugins.palettization.clustering.levels import Integers
 from corepress_plugins.palettization.clustering.partition import partition, partition_together
 from corepress_plugins.palettization.clustering.result import Clustering
 from corepress_plugins.palettization.clustering.sorting import SortedValues
-from corepress_plugins.palettization.clustering.threads import one_thread
 
 # How many levels are searched at a time: many for long array operations, few for little memory. For each cluster of a
 # group the search itself takes as much as some more levels.
@@ -96,15 +95,14 @@ def cluster_together(asked: Sequence[Scalars]) -> list[Clustering]:
     """Return what `cluster_scalars` returns for each; for many at once the search is faster."""
     done = [Clustering(torch.zeros(len(a.values), a.k), torch.zeros(a.values.shape, dtype=torch.uint8)) for a in asked]
     waiting: list[_Part] = []
-    with one_thread():
-        for scalars, into in zip(asked, done, strict=True):
-            for rows in scalars.parts():
-                if waiting and waiting[0].k != scalars.k:
-                    _finish(waiting)
-                waiting.append(_Part.of(scalars, rows, into))
-                if sum(part.size for part in waiting) >= _AT_A_TIME:
-                    _finish(waiting)
-        _finish(waiting)
+    for scalars, into in zip(asked, done, strict=True):
+        for rows in scalars.parts():
+            if waiting and waiting[0].k != scalars.k:
+                _finish(waiting)
+            waiting.append(_Part.of(scalars, rows, into))
+            if sum(part.size for part in waiting) >= _AT_A_TIME:
+                _finish(waiting)
+    _finish(waiting)
     return done
 
 

@@ -10,7 +10,6 @@ from corepress_plugins.palettization.clustering.few_vectors import few_distinct
 from corepress_plugins.palettization.clustering.finite import is_finite
 from corepress_plugins.palettization.clustering.nearest import Assigned, assign_vectors, by_axes, squared_distances
 from corepress_plugins.palettization.clustering.result import Clustering
-from corepress_plugins.palettization.clustering.threads import one_thread
 
 _SAMPLE = 1 << 14
 _LARGER_SAMPLE = 1 << 16
@@ -49,8 +48,7 @@ def cluster_vectors(points: Tensor, k: int, *, generator: torch.Generator, weigh
     points = points.detach().to(torch.float32)
     if not is_finite(points):
         raise WeightError("the vectors to cluster contain NaN or infinity: repair the weight first")
-    with one_thread():
-        return _clustered(points, None if weights is None else weights.to(torch.float32), k, generator)
+    return _clustered(points, None if weights is None else weights.to(torch.float32), k, generator)
 
 
 def _clustered(points: Tensor, mass: Tensor | None, k: int, generator: torch.Generator) -> Clustering:

@@ -1,0 +1,82 @@
+"""Executors: run jobs side by side, and give their results in the order of the jobs."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from contextvars import copy_context
+from typing import Protocol, TypeVar
+
+import attrs
+from tqdm import tqdm
+
+from corepress.pipeline.threads import one_thread, set_one_thread
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Executor(Protocol):
+    """Something that runs pure functions on jobs."""
+
+    def run(
+        self,
+        function: Callable[[T], R],
+        jobs: Sequence[T],
+        *,
+        threads: str = "one",
+        doing: str | None = None,
+        size: Callable[[T], int] = lambda _: 1,
+    ) -> Iterator[R]:
+        """Yield the result of each job, in the order of the jobs.
+
+        Args:
+            function: what to do with a job; it changes nothing that another job sees.
+            jobs: the jobs.
+            threads: the threads of torch in each job: `one`, or `all`, with one job at a time.
+            doing: what a progress bar says; no bar without it.
+            size: how far a job takes the bar.
+        """
+        ...
+
+
+@attrs.frozen
+class ThreadExecutor:
+    """Runs jobs on threads of this process; `workers` at a time, by default one for each core.
+
+    Results do not depend on `workers`: a job runs on one thread of torch, or on as many as torch has.
+    """
+
+    workers: int | None = None
+
+    def run(
+        self,
+        function: Callable[[T], R],
+        jobs: Sequence[T],
+        *,
+        threads: str = "one",
+        doing: str | None = None,
+        size: Callable[[T], int] = lambda _: 1,
+    ) -> Iterator[R]:
+        """Yield the result of each job, in the order of the jobs."""
+        alone = threads == "all"
+        count = 1 if alone else min(self.workers or os.cpu_count() or 1, max(len(jobs), 1))
+        # Threads start with an empty context, in which the registry and other settings of the caller would be lost.
+        context = copy_context()
+        with (
+            nullcontext() if alone else one_thread(),
+            ThreadPoolExecutor(count, initializer=None if alone else set_one_thread) as pool,
+            # disable=None is quiet when the output is no terminal; a bar appears only after a second.
+            tqdm(desc=doing, total=sum(map(size, jobs)), delay=1, disable=None if doing else True, leave=False) as bar,
+        ):
+            futures = [pool.submit(context.copy().run, function, job) for job in jobs]
+            try:
+                for position, job in enumerate(jobs):
+                    result = futures[position].result()
+                    # A future would keep the tensors of its result.
+                    futures[position] = None  # type: ignore[call-overload]
+                    bar.update(size(job))
+                    yield result
+            finally:
+                for future in filter(None, futures):
+                    future.cancel()
