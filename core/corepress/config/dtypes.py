@@ -11,6 +11,7 @@ class DType(StrEnum):
     """Name a number format; `parse` accepts every customary spelling of it."""
 
     INT8 = "int8"
+    INT6 = "int6"
     INT4 = "int4"
     INT3 = "int3"
     INT2 = "int2"

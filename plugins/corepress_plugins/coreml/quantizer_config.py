@@ -47,7 +47,7 @@ class OpLinearQuantizerConfig(OpCompressorConfig):
     @property
     def algorithm(self) -> str:
         """The name of the algorithm that quantizes weights."""
-        return "ptq"
+        return "rtn"
 
     @property
     def scheme(self) -> str:

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
         ModuleActivationQuantizationConfig,
     )
     from corepress_plugins.quantization.granularity import QuantizationGranularity, QuantizationScheme
-    from corepress_plugins.quantization.ptq.config import ModulePostTrainingQuantizerConfig, PostTrainingQuantizerConfig
-    from corepress_plugins.quantization.ptq.quantizer import PostTrainingQuantizer
+    from corepress_plugins.quantization.rtn.config import ModulePostTrainingQuantizerConfig, PostTrainingQuantizerConfig
+    from corepress_plugins.quantization.rtn.quantizer import PostTrainingQuantizer
 
 __all__ = [
     "ActivationQuantizationConfig",
@@ -29,9 +29,9 @@ __getattr__ = lazy_names(
     {
         "ActivationQuantizationConfig": "activation.config",
         "ModuleActivationQuantizationConfig": "activation.config",
-        "ModulePostTrainingQuantizerConfig": "ptq.config",
-        "PostTrainingQuantizer": "ptq.quantizer",
-        "PostTrainingQuantizerConfig": "ptq.config",
+        "ModulePostTrainingQuantizerConfig": "rtn.config",
+        "PostTrainingQuantizer": "rtn.quantizer",
+        "PostTrainingQuantizerConfig": "rtn.config",
         "QuantizationGranularity": "granularity",
         "QuantizationScheme": "granularity",
     },

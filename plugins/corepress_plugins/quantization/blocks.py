@@ -5,6 +5,11 @@ from collections.abc import Sequence
 from corepress.algorithm import Unsupported, WeightFacts
 from corepress_plugins.quantization.granularity import QuantizationGranularity
 
+
+class IndivisibleError(Unsupported):
+    """The block size does not divide the weight."""
+
+
 Grid = tuple[int, ...]
 """The number of scales along each axis."""
 
@@ -55,7 +60,7 @@ def _block_grid(weight: WeightFacts, given: tuple[int, ...]) -> Grid:
     for axis, block in _block_lengths(weight, given, shown).items():
         length = weight.shape[axis]
         if block and length % block:
-            raise Unsupported(f"block_size {block} does not divide axis {axis}, which has {length} elements")
+            raise IndivisibleError(f"block_size {block} does not divide axis {axis}, which has {length} elements")
         grid[axis] = length // (block or length)
     if all(n == 1 for n in grid):
         raise Unsupported(f"{shown} makes one block of it; use granularity per_tensor")

@@ -46,4 +46,4 @@ def test_properties_follow_from_the_name():
     assert facts["uint3"] == (3, False, False)
     assert facts["bfloat16"] == (16, True, True)
     assert facts["fp8_e4m3"] == (8, True, True)
-    assert len(facts) == 15
+    assert len(facts) == 16

@@ -465,7 +465,7 @@ def test_a_program_for_ios16_is_raised_to_ios17_for_its_activations():
     package = convert(nn.Sequential(nn.Linear(16, 16)).eval(), torch.rand(1, 16), minimum_deployment_target="iOS16")
     (name,) = (feature.name for feature in package.get_spec().description.input)
     with pytest.warns(PlanWarning, match=r"^the program is for iOS16; what is made of it needs iOS17$"):
-        small = compress(package, ("ptq", {}), ("activation", {}), data=[{name: torch.rand(1, 16)}])
+        small = compress(package, ("rtn", {}), ("activation", {}), data=[{name: torch.rand(1, 16)}])
     assert inspect(small).target == "iOS17"
 
 
@@ -477,7 +477,7 @@ def test_a_pipeline_loads_once_and_saves_once(path, monkeypatch):
     for name in ("load_program", "write_program"):
         real = getattr(target_module, name)
         monkeypatch.setattr(target_module, name, lambda *a, n=name, f=real, **k: (calls.append(n), f(*a, **k))[1])
-    compress(path, ("magnitude", PRUNED), ("kmeans", KMEANS), ("ptq", {}))
+    compress(path, ("magnitude", PRUNED), ("kmeans", KMEANS), ("rtn", {}))
     assert calls == ["load_program", "write_program"]
 
 
@@ -534,7 +534,7 @@ def test_small_weights_are_stored_as_planned(target, size, scheme):
     def program(x):
         return mb.linear(x=x, weight=mb.const(val=values.astype(np.float16), name="w"))
 
-    pipeline = Pipeline([Stage("ptq", {"global_config": {"quantization_scheme": scheme}})])
+    pipeline = Pipeline([Stage("rtn", {"global_config": {"quantization_scheme": scheme}})])
     small = pipeline.compress(programs.package(program, target))
     (weight,) = (w for w in read_weights(small) if w.name == "w")
     assert weight.encoding.form.describe() == pipeline.report()["w"].form == "int8"
@@ -557,7 +557,7 @@ def test_the_weights_of_recurrent_layers_are_compressed_and_their_states_are_not
     package = convert(model, torch.rand(2, 5, 24))
     weights = {w.kind: (w.output_axis, w.input_axis) for w in CoreMLTarget(package).weights()}
     assert weights == {"lstm": (0, 1)}
-    small = compress(package, ("ptq", {}))
+    small = compress(package, ("rtn", {}))
     kinds = sorted((tuple(e.shape), e.kind) for e in stored(small).values() if len(e.shape) == 2)
     assert kinds == [((2, 16), "dense"), ((2, 16), "dense"), ((64, 16), "affine"), ((64, 24), "affine")]
     x = {package.get_spec().description.input[0].name: torch.rand(2, 5, 24).numpy()}
@@ -585,7 +585,7 @@ def test_values_found_in_three_bits_are_stored_in_what_the_target_has(target):
     assert np.array_equal(stored(small)["w"].decode(), values.astype(np.float32))
 
 
-@pytest.mark.parametrize("first", ["magnitude", "ptq"])
+@pytest.mark.parametrize("first", ["magnitude", "rtn"])
 def test_a_joint_form_is_refused_by_the_plan_even_where_its_size_is_unknown(first):
     pipeline = Pipeline([Stage(first), Stage("unique")])
     with pytest.raises(PlanError, match="needs iOS18, but the program is for iOS16; convert the model for iOS18"):

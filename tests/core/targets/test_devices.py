@@ -65,7 +65,7 @@ def test_compute_units_are_names_or_those_of_coremltools():
 
 
 def test_the_plan_of_a_torch_model_warns():
-    stage = Stage("ptq", {"global_config": {"weight_dtype": "int4", "granularity": "per_block", "block_size": 8}})
+    stage = Stage("rtn", {"global_config": {"weight_dtype": "int4", "granularity": "per_block", "block_size": 8}})
     model = nn.Sequential(nn.Linear(32, 16))
     assert not Pipeline([stage]).plan(model).warnings
     found = Pipeline([stage]).plan(model, compute_units=ct.ComputeUnit.CPU_AND_NE).warnings

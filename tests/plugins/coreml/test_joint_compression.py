@@ -86,7 +86,7 @@ def test_what_the_reference_leaves_out_or_breaks_on_works(model, ops, configs, c
 @pytest.mark.parametrize("configs", [(SCALED, TENSOR), (PRUNE, SCALED), (SCALED, PRUNE), (VECTORS, TENSOR)])
 def test_scales_and_vectors_compose_too(model, stored, configs):
     compressed = stored(in_turn(model, *configs))["w"]
-    assert {config.algorithm for config in configs} <= {"kmeans", "ptq", "magnitude"}
+    assert {config.algorithm for config in configs} <= {"kmeans", "rtn", "magnitude"}
     assert bool(compressed.value.isfinite().all())
     assert float((compressed.value == 0).float().mean()) >= (0.79 if PRUNE in configs else 0)
 

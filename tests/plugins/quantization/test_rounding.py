@@ -155,3 +155,35 @@ def test_a_channel_of_dust_beside_others_is_as_exact_as_half_precision(kind):
     affine = quantized(weight, (4, 1), KINDS[kind])
     assert affine.scale[1].item() % 2.0**-24 == 0
     assert (affine.decode()[1] - weight[1]).abs().max() <= affine.scale[1] / 2
+
+
+MORE = {
+    f"{dtype} {scheme}": Integers.of(dtype, scheme)
+    for dtype, scheme in itertools.product(
+        (DType.INT2, DType.INT3, DType.INT6, DType.UINT2, DType.UINT3, DType.UINT6), QuantizationScheme
+    )
+}
+
+
+@pytest.mark.parametrize("kind", MORE)
+@pytest.mark.parametrize("blocks", [(1, 1), (4, 1), (2, 3)])
+def test_other_widths_round_within_half_a_scale(kind, blocks):
+    weight = values(1)
+    affine = quantized(weight, blocks, MORE[kind])
+    assert affine.dtype == kind.split()[0]
+    assert ((affine.decode() - weight).abs() / spread(affine.scale, weight.shape)).max() <= 0.5 + 1e-4
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS | MORE))
+def test_no_integer_of_a_half_precision_weight_near_its_largest_number_decodes_to_infinity(kind):
+    weight = torch.tensor([[65504.0, -65504.0, 3.0], [65504.0, 1.0, 0.0], [-65504.0, -65000.0, -1.0]])
+    for clip in (False, True):
+        affine = quantized(weight, (3, 1), (KINDS | MORE)[kind], clip=clip)
+        assert affine.decode().half().isfinite().all()
+        steps = (affine.decode() - weight).abs() / affine.scale
+        assert clip or steps.max() <= (0.6 if "symmetric" in kind else 1.01)
+
+
+def test_larger_numbers_of_single_precision_keep_their_scale():
+    affine = quantized(torch.tensor([[1e6, -3.0]]), (1, 1), KINDS["int8 symmetric"])
+    assert affine.decode()[0, 0] == pytest.approx(1e6, rel=1e-3)

@@ -11,7 +11,7 @@ from torch import Tensor
 from corepress.algorithm import ActivationAlgorithm, ActivationQuantization, Observer
 from corepress_plugins.quantization.activation.config import ModuleActivationQuantizationConfig
 from corepress_plugins.quantization.granularity import QuantizationScheme
-from corepress_plugins.quantization.rounding import Integers
+from corepress_plugins.quantization.integers import Integers
 
 
 class RangeObserver(Observer):

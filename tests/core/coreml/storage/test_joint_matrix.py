@@ -29,10 +29,10 @@ PALETTES = {
     "int8 palette": ("kmeans", {"n_bits": 4, "lut_dtype": "int8"}),
 }
 AFFINE = {
-    "int8": ("ptq", {"weight_dtype": "int8", "granularity": "per_tensor"}),
-    "int8 per channel": ("ptq", {"weight_dtype": "int8", "granularity": "per_channel"}),
-    "uint8 affine": ("ptq", {"weight_dtype": "uint8", "quantization_scheme": "affine"}),
-    "int4 in blocks": ("ptq", {"weight_dtype": "int4", "granularity": "per_block", "block_size": 4}),
+    "int8": ("rtn", {"weight_dtype": "int8", "granularity": "per_tensor"}),
+    "int8 per channel": ("rtn", {"weight_dtype": "int8", "granularity": "per_channel"}),
+    "uint8 affine": ("rtn", {"weight_dtype": "uint8", "quantization_scheme": "affine"}),
+    "int4 in blocks": ("rtn", {"weight_dtype": "int4", "granularity": "per_block", "block_size": 4}),
 }
 KINDS = (SPARSITY, PALETTES, AFFINE)
 STAGES = {name: stage for kind in KINDS for name, stage in kind.items()}

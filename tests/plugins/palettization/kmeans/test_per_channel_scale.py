@@ -12,7 +12,7 @@ from corepress.coreml.storage.chains import chain_types, is_known
 
 OTHERS = {
     "magnitude": {"target_sparsity": 0.5},
-    "ptq": {"weight_dtype": "int8", "granularity": "per_tensor"},
+    "rtn": {"weight_dtype": "int8", "granularity": "per_tensor"},
 }
 CONFIGS = {
     "per tensor": {},
@@ -40,11 +40,11 @@ def network():
 @pytest.mark.filterwarnings("ignore::corepress.errors.PlanWarning")
 @pytest.mark.parametrize("target", ["iOS18", "iOS26"])
 @pytest.mark.parametrize(
-    "order", ["kmeans", "magnitude kmeans", "kmeans ptq", "magnitude kmeans ptq", "kmeans magnitude"]
+    "order", ["kmeans", "magnitude kmeans", "kmeans rtn", "magnitude kmeans rtn", "kmeans magnitude"]
 )
 @pytest.mark.parametrize("config", CONFIGS)
 def test_reports_count_the_tables_that_a_package_stores(network, config, order, target):
-    if "lut_dtype" in CONFIGS[config] and "ptq" in order:
+    if "lut_dtype" in CONFIGS[config] and "rtn" in order:
         return  # refused by the plan: the LUT is quantized already
     configs = {**OTHERS, "kmeans": {"n_bits": 4, "enable_per_channel_scale": True, **CONFIGS[config]}}
     pipeline = Pipeline([Stage(name, {"global_config": configs[name]}) for name in order.split()])
@@ -54,7 +54,7 @@ def test_reports_count_the_tables_that_a_package_stores(network, config, order, 
     for weight in coreml.verify(package, small).weights:
         assert weight.equal
         assert report[weight.name].bytes_after == weight.nbytes
-        if order in ("kmeans", "kmeans ptq"):
+        if order in ("kmeans", "kmeans rtn"):
             assert plan[weight.name].bytes_after == weight.nbytes
     chains = {chain_types(weight.var) for weight in program_weights(load_program(package)) if weight.compressed}
     assert chains

@@ -57,9 +57,9 @@ def test_quantized_activations_compute_nearly_the_same(mlmodel, samples, scheme,
     assert 0 < deviation(small, mlmodel, samples) < 0.02
 
 
-@pytest.mark.parametrize("first", ["activation", "ptq"])
+@pytest.mark.parametrize("first", ["activation", "rtn"])
 def test_weights_and_activations_of_8_bits_compute_nearly_the_same(mlmodel, samples, first):
-    stages = [("activation", {}), ("ptq", {})]
+    stages = [("activation", {}), ("rtn", {})]
     small = compressed(mlmodel, samples, *(stages if first == "activation" else stages[::-1]))
     types = [op.op_type for op in load_program(small).functions["main"].operations]
     assert types.count("constexpr_affine_dequantize") == 3

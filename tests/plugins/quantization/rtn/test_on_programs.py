@@ -50,6 +50,6 @@ from corepress import Pipeline, Stage, coreml
     ids=["per_channel", "int4 per_block", "affine per_block"],
 )
 def test_scales_follow_the_axes_of_the_operation(options, scales):
-    small = Pipeline([Stage("ptq", {"global_config": options})]).compress(layers())
+    small = Pipeline([Stage("rtn", {"global_config": options})]).compress(layers())
     found = {w.name: tuple(w.encoding.scale.shape) for w in coreml.read_weights(small) if w.compressed}
     assert found == scales

@@ -1,4 +1,4 @@
-"""Post-training quantization: weights are rounded to the nearest integer, without data."""
+"""Round to nearest: post-training quantization without data."""
 
 import math
 from collections.abc import Mapping
@@ -8,9 +8,11 @@ import torch
 
 from corepress.algorithm import Unsupported, WeightAlgorithm, WeightFacts, WeightView
 from corepress.encoding import Affine, AffineForm
-from corepress_plugins.quantization.blocks import Grid, is_blockwise, scale_grid
-from corepress_plugins.quantization.ptq.config import ModulePostTrainingQuantizerConfig
-from corepress_plugins.quantization.rounding import Integers, quantized
+from corepress_plugins.quantization.blocks import Grid, IndivisibleError, is_blockwise, scale_grid
+from corepress_plugins.quantization.granularity import QuantizationGranularity
+from corepress_plugins.quantization.integers import Integers
+from corepress_plugins.quantization.rounding import quantized
+from corepress_plugins.quantization.rtn.config import ModulePostTrainingQuantizerConfig
 
 
 class RoundToNearest(WeightAlgorithm):
@@ -40,14 +42,20 @@ class RoundToNearest(WeightAlgorithm):
         rng: torch.Generator,  # noqa: ARG002
     ) -> Affine:
         """Round the values; pruned ones are zeros, which every range includes and every grid holds."""
-        return quantized(weight.values, _grid(weight, config), _integers(config))
+        return quantized(weight.values, _grid(weight, config), _integers(config), clip=config.range == "mse")
 
 
 def _integers(config: ModulePostTrainingQuantizerConfig) -> Integers:
     if config.weight_dtype.is_float:
         raise Unsupported(f"weight_dtype {config.weight_dtype} leaves it unquantized")
-    return Integers.of(config.weight_dtype, config.quantization_scheme)
+    # A range of least error need not reach both ends, so that no integer has to be left out for symmetry.
+    return Integers.of(config.weight_dtype, config.quantization_scheme, full=config.range == "mse")
 
 
 def _grid(weight: WeightFacts, config: ModulePostTrainingQuantizerConfig) -> Grid:
-    return scale_grid(weight, config.granularity, config.block_size)
+    try:
+        return scale_grid(weight, config.granularity, config.block_size)
+    except IndivisibleError as reason:
+        if config.block_fallback == "skip":
+            raise Unsupported(f"{reason}, and block_fallback is 'skip'") from None
+        return scale_grid(weight, QuantizationGranularity.per_channel, None)

@@ -40,21 +40,21 @@ def exported(stages, target):
 @pytest.mark.parametrize("granularity", ["per_tensor", "per_channel"])
 def test_eight_bits_need_no_more_than_ios16(scheme, granularity):
     options = {"quantization_scheme": scheme, "granularity": granularity}
-    for _, stored in exported([Stage("ptq", {"global_config": options})], "iOS16"):
+    for _, stored in exported([Stage("rtn", {"global_config": options})], "iOS16"):
         assert stored["stored_as"] == "int8"
 
 
 @pytest.mark.parametrize(
     "stages",
     [
-        [Stage("ptq", {"global_config": BLOCKS})],
-        [Stage("ptq", {"global_config": BLOCKS | {"weight_dtype": "uint4", "quantization_scheme": "affine"}})],
-        [PRUNING, Stage("ptq")],
-        [PRUNING, Stage("ptq", {"global_config": BLOCKS})],
-        [Stage("ptq", {"global_config": {"granularity": "per_tensor"}}), Stage("kmeans")],
-        [Stage("kmeans"), Stage("ptq")],
-        [Stage("kmeans", {"global_config": {"cluster_dim": 2}}), Stage("ptq")],
-        [PRUNING, Stage("kmeans"), Stage("ptq")],
+        [Stage("rtn", {"global_config": BLOCKS})],
+        [Stage("rtn", {"global_config": BLOCKS | {"weight_dtype": "uint4", "quantization_scheme": "affine"}})],
+        [PRUNING, Stage("rtn")],
+        [PRUNING, Stage("rtn", {"global_config": BLOCKS})],
+        [Stage("rtn", {"global_config": {"granularity": "per_tensor"}}), Stage("kmeans")],
+        [Stage("kmeans"), Stage("rtn")],
+        [Stage("kmeans", {"global_config": {"cluster_dim": 2}}), Stage("rtn")],
+        [PRUNING, Stage("kmeans"), Stage("rtn")],
     ],
     ids=lambda stages: "-".join(str(stage.algorithm) for stage in stages),
 )

@@ -1,7 +1,7 @@
-"""Configuration of post-training quantization."""
+"""Configuration of rounding to nearest."""
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import attrs
 
@@ -19,6 +19,20 @@ from corepress.config import (
 )
 from corepress_plugins.quantization.granularity import QuantizationGranularity, QuantizationScheme
 
+_DTYPES = (
+    DType.INT8,
+    DType.UINT8,
+    DType.INT6,
+    DType.UINT6,
+    DType.INT4,
+    DType.UINT4,
+    DType.INT3,
+    DType.UINT3,
+    DType.INT2,
+    DType.UINT2,
+    DType.FLOAT32,
+)
+
 
 @configuration
 class ModulePostTrainingQuantizerConfig(ModuleConfig):
@@ -26,7 +40,7 @@ class ModulePostTrainingQuantizerConfig(ModuleConfig):
 
     weight_dtype: DType = option(
         default=DType.INT8,
-        one_of=(DType.INT8, DType.UINT8, DType.INT4, DType.UINT4, DType.FLOAT32),
+        one_of=_DTYPES,
         doc="Integer type. float32 excludes the module.",
     )
     granularity: QuantizationGranularity = option(
@@ -42,6 +56,15 @@ class ModulePostTrainingQuantizerConfig(ModuleConfig):
         ge=0,
         doc="For per_block: number of weights along the input axis that share a scale. Or a list: for the output and "
         "the input axis, or for every axis of the weight; 0 = the whole axis.",
+    )
+    block_fallback: Literal["skip", "per_channel"] = option(
+        default="skip",
+        doc="If block_size does not divide a weight: skip the weight, or give it a scale per channel.",
+    )
+    range: Literal["minmax", "mse"] = option(
+        default="minmax",
+        doc="Range of a block. minmax: from the smallest to the largest value. mse: the part of that range with the "
+        "least squared error; values outside are clipped, and symmetric schemes use every integer.",
     )
 
     def problems(self) -> Iterable[Problem]:

@@ -19,6 +19,8 @@ def test_defaults_are_those_of_the_reference():
         "granularity": "per_channel",
         "quantization_scheme": "symmetric",
         "block_size": None,
+        "block_fallback": "skip",
+        "range": "minmax",
     }
 
 
@@ -28,13 +30,18 @@ def test_every_spelling_of_a_dtype_means_the_same(spelling):
     assert config.global_config.weight_dtype == "int8"
 
 
-_DTYPES = "weight_dtype: must be one of 'int8', 'uint8', 'int4', 'uint4', 'float32', got"
+_DTYPES = (
+    "weight_dtype: must be one of 'int8', 'uint8', 'int6', 'uint6', 'int4', 'uint4', "
+    "'int3', 'uint3', 'int2', 'uint2', 'float32', got"
+)
 
 
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"weight_dtype": "int2"}, f"{_DTYPES} 'int2'; did you mean 'int8'?"),
+        ({"weight_dtype": "uint1"}, f"{_DTYPES} 'uint1'; did you mean 'uint8'?"),
+        ({"range": "percentile"}, "range: must be one of 'minmax', 'mse', got 'percentile'"),
+        ({"block_fallback": "dense"}, "block_fallback: must be one of 'skip', 'per_channel', got 'dense'"),
         ({"weight_dtype": "fp8_e4m3"}, f"{_DTYPES} 'fp8_e4m3'"),
         ({"weight_dtype": torch.float8_e5m2}, f"{_DTYPES} 'fp8_e5m2'"),
         ({"granularity": "per_block"}, "block_size: granularity per_block needs a block_size"),

@@ -67,8 +67,28 @@ def test_blocks_that_do_not_divide_are_skipped_with_their_reason():
     quantizer = PostTrainingQuantizer(model, config)
     quantizer.compress()
     report = quantizer.report()
-    assert report["0.weight"].reason == "ptq: block_size 4 does not divide axis 1, which has 3 elements"
+    assert (
+        report["0.weight"].reason
+        == "rtn: block_size 4 does not divide axis 1, which has 3 elements, and block_fallback is 'skip'"
+    )
     assert report["1.weight"].status == "compressed"
+
+
+def test_blocks_that_do_not_divide_can_become_channels():
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 10, 3))
+    options = {"granularity": "per_block", "block_size": 4, "block_fallback": "per_channel"}
+    small = PostTrainingQuantizer(model, {"global_config": options}).compress()
+    scales = [tuple(weight.encoding().scale.shape) for weight in torch_weights(small)]
+    assert scales == [(16, 1, 1, 1), (10, 4, 1, 1)]
+
+
+@pytest.mark.parametrize("range_", ["minmax", "mse"])
+@pytest.mark.parametrize("dtype", ["int8", "int4"])
+def test_a_half_precision_model_near_its_largest_number_stays_finite(dtype, range_):
+    model = nn.Sequential(seeded(nn.Linear(32, 16))).half()
+    model[0].weight.data.mul_(65504 / model[0].weight.abs().max())
+    small = PostTrainingQuantizer(model, {"global_config": {"weight_dtype": dtype, "range": range_}}).compress()
+    assert small[0].weight.isfinite().all()
 
 
 @pytest.mark.parametrize("section", ["global_config", "module_type_configs"])
@@ -78,7 +98,7 @@ def test_float32_skips_with_its_reason(section):
     model = nn.Sequential(seeded(nn.Linear(8, 8)))
     quantizer = PostTrainingQuantizer(model, config)
     compressed = quantizer.compress()
-    assert quantizer.report()["0.weight"].reason == "ptq: weight_dtype float32 leaves it unquantized"
+    assert quantizer.report()["0.weight"].reason == "rtn: weight_dtype float32 leaves it unquantized"
     assert torch.equal(compressed[0].weight, model[0].weight)
 
 
@@ -99,7 +119,7 @@ def test_pruned_weights_keep_their_zeros(scheme):
     model[0].weight.data.add_(5)
     pruning = Stage("magnitude", {"global_config": {"target_sparsity": 0.5}})
     pruned = Pipeline([pruning]).compress(model)
-    small = Pipeline([pruning, Stage("ptq", {"global_config": {"quantization_scheme": scheme}})]).compress(model)
+    small = Pipeline([pruning, Stage("rtn", {"global_config": {"quantization_scheme": scheme}})]).compress(model)
     encoding = torch_weights(small)[0].encoding()
     assert isinstance(encoding, Sparse)
     assert isinstance(encoding.payload, Affine)
@@ -110,7 +130,7 @@ def test_pruned_weights_keep_their_zeros(scheme):
 def test_a_pruned_channel_stays_zero():
     model = nn.Sequential(seeded(nn.Linear(32, 16)))
     model[0].weight.data[3] *= 1e-9
-    stages = [Stage("magnitude", {"global_config": {"target_sparsity": 1 / 16}}), Stage("ptq")]
+    stages = [Stage("magnitude", {"global_config": {"target_sparsity": 1 / 16}}), Stage("rtn")]
     small = Pipeline(stages).compress(model)
     assert not small[0].weight[3].any()
     assert small[0].weight.count_nonzero() > 400
@@ -130,7 +150,7 @@ def test_look_up_tables_are_quantized_in_place_of_the_weight(granularity, scales
     stages = [Stage("kmeans", {"global_config": grouped})]
     model = nn.Sequential(seeded(nn.Linear(32, 16)))
     palette = torch_weights(Pipeline(stages).compress(model))[0].encoding()
-    pipeline = Pipeline([*stages, Stage("ptq", {"global_config": {"weight_dtype": dtype, **granularity}})])
+    pipeline = Pipeline([*stages, Stage("rtn", {"global_config": {"weight_dtype": dtype, **granularity}})])
     planned = pipeline.plan(model)["0.weight"].bytes_after
     encoding = torch_weights(pipeline.compress(model))[0].encoding()
     assert isinstance(encoding, Palettized)
@@ -143,7 +163,7 @@ def test_look_up_tables_are_quantized_in_place_of_the_weight(granularity, scales
 def test_tables_of_input_channels_share_the_scale_of_the_output_channels():
     grouped = {"granularity": "per_grouped_channel", "group_size": 8, "channel_axis": 1}
     model = nn.Sequential(seeded(nn.Linear(32, 16)))
-    encoding = torch_weights(Pipeline([Stage("kmeans", {"global_config": grouped}), Stage("ptq")]).compress(model))[0]
+    encoding = torch_weights(Pipeline([Stage("kmeans", {"global_config": grouped}), Stage("rtn")]).compress(model))[0]
     assert encoding.encoding().lut.scale.shape == (1, 1, 1, 1)
 
 

@@ -1,1 +1,0 @@
-"""Post-training quantization: weights are rounded to the nearest integer, without data."""

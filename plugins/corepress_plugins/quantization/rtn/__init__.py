@@ -1,0 +1,1 @@
+"""Round to nearest: post-training quantization without data."""
