@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from corepress.calibration.nested import rebuilt, tensors
 from corepress.errors import PlanError
 
 _AT_ONCE = 1 << 26
@@ -31,7 +32,7 @@ def sample_gradients(
     rows = _rows_of(batch)
 
     def of_sample(values: dict[str, Tensor], sample: list[Tensor]) -> Tensor:
-        found = functional_call(loss, values, (_rebuilt(batch, iter(sample)),))
+        found = functional_call(loss, values, (_with(batch, sample),))
         if not isinstance(found, Tensor) or found.numel() != 1:
             raise PlanError(f"loss_fn must return a tensor of one value, not {found!r}")
         return found.reshape(())
@@ -62,32 +63,18 @@ class _Loss(nn.Module):
 
 
 def _rows_of(batch: Any) -> list[Tensor]:
-    tensors = list(_tensors(batch))
-    lengths = {len(tensor) if tensor.ndim else 0 for tensor in tensors}
+    rows = list(tensors(batch))
+    lengths = {len(tensor) if tensor.ndim else 0 for tensor in rows}
     if len(lengths) != 1 or lengths == {0}:
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors) or "none"
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in rows) or "none"
         raise PlanError(
             f"the tensors of a batch need one row for each sample, and their shapes are {shapes}; "
             "pass such batches, or use gradients of whole batches"
         )
-    return tensors
+    return rows
 
 
-def _tensors(batch: Any) -> Iterator[Tensor]:
-    if isinstance(batch, Tensor):
-        yield batch
-    elif isinstance(batch, Mapping | tuple | list):
-        for part in batch.values() if isinstance(batch, Mapping) else batch:
-            yield from _tensors(part)
-
-
-def _rebuilt(batch: Any, tensors: Iterator[Tensor]) -> Any:
-    """Return the batch with the next of the tensors in place of each of its own."""
-    if isinstance(batch, Tensor):
-        return next(tensors)
-    if isinstance(batch, Mapping):
-        return {key: _rebuilt(part, tensors) for key, part in batch.items()}
-    if isinstance(batch, tuple | list):
-        parts = [_rebuilt(part, tensors) for part in batch]
-        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
-    return batch
+def _with(batch: Any, sample: list[Tensor]) -> Any:
+    """Return the batch with the tensors of a sample in place of its own."""
+    mine = iter(sample)
+    return rebuilt(batch, lambda _, leaf: next(mine) if isinstance(leaf, Tensor) else leaf)

@@ -113,7 +113,7 @@ class TorchTarget(Target):
             return weight
         module, _, parameter = name.rpartition(".")
         for other in self._weights:
-            if any(place.module_name == module for place in other.places):
+            if any(place.module_name == module and hasattr(place.module, parameter) for place in other.places):
                 return sibling(other, parameter)
         raise PlanError(f"the model has no weight {name!r}{did_you_mean(name, self._by_name)}")
 
