@@ -9,6 +9,7 @@ from torch import Tensor
 
 from corepress.encoding.base import WeightEncoding
 from corepress.encoding.forms import AffineForm
+from corepress.encoding.masking import masked
 
 
 def spread(blocks: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -84,8 +85,8 @@ class Affine(WeightEncoding):
         """Return `(data - zero_point) * scale` in float32."""
         steps = self.data.to(torch.float32)
         if self.zero_point is not None:
-            steps = steps - spread(self.zero_point.to(torch.float32), self.shape)
-        return steps * spread(self.scale, self.shape)
+            steps -= spread(self.zero_point.to(torch.float32), self.shape)
+        return steps.mul_(spread(self.scale, self.shape))
 
     @property
     def form(self) -> AffineForm:
@@ -111,7 +112,7 @@ class Affine(WeightEncoding):
 
     def masked(self, mask: Tensor) -> Self:
         """Return the encoding with zero data outside the mask."""
-        return attrs.evolve(self, data=self.data.where(mask, 0))
+        return attrs.evolve(self, data=masked(self.data, mask))
 
     def canonical(self) -> Self:
         """Return the encoding with a zero point if it is unsigned."""

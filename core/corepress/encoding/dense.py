@@ -7,6 +7,7 @@ from torch import Tensor
 
 from corepress.encoding.base import WeightEncoding
 from corepress.encoding.forms import DenseForm
+from corepress.encoding.masking import masked
 
 
 @attrs.frozen(eq=False)
@@ -32,4 +33,4 @@ class Dense(WeightEncoding):
 
     def masked(self, mask: Tensor) -> Self:
         """Return the encoding with zeros outside the mask."""
-        return attrs.evolve(self, values=self.values.where(mask, 0.0))
+        return attrs.evolve(self, values=masked(self.values, mask))

@@ -13,6 +13,7 @@ from corepress.encoding.base import WeightEncoding
 from corepress.encoding.dense import Dense
 from corepress.encoding.entries import first_equal_entries, has_equal_entries
 from corepress.encoding.forms import PaletteForm
+from corepress.encoding.masking import masked
 
 
 def folded_grid(
@@ -166,7 +167,7 @@ class Palettized(WeightEncoding):
         """Return the encoding with index zero outside the mask; only scalar palettes can be masked."""
         if self.cluster_dim > 1:
             raise ValueError("a palette of vectors cannot be masked element by element")
-        return attrs.evolve(self, indices=self.indices.where(mask, 0))
+        return attrs.evolve(self, indices=masked(self.indices, mask))
 
     def canonical(self) -> Self:
         """Return the encoding whose indices name the first of equal entries, without an axis for vectors of one."""

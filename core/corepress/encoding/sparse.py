@@ -4,6 +4,7 @@ from functools import cached_property
 from typing import ClassVar, Self
 
 import attrs
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from corepress.encoding.base import WeightEncoding
 from corepress.encoding.bits import packed_nbytes
 from corepress.encoding.dense import Dense
 from corepress.encoding.forms import SparseForm
+from corepress.encoding.masking import masked
 
 
 @attrs.frozen(eq=False)
@@ -46,13 +48,13 @@ class Sparse(WeightEncoding):
     @cached_property
     def kept(self) -> int:
         """The number of kept elements."""
-        return int(torch.count_nonzero(self.mask))
+        return _count(self.mask)
 
     def decode(self) -> Tensor:
         """Return the payload where the mask is set, zero elsewhere."""
         values = self.payload.decode()
         # Dense values are zero outside the mask already.
-        return values if isinstance(self.payload, Dense) else values.where(self.mask, 0.0)
+        return values if isinstance(self.payload, Dense) else masked(values, self.mask)
 
     @property
     def form(self) -> SparseForm:
@@ -70,7 +72,13 @@ class Sparse(WeightEncoding):
     def canonical(self) -> Self:
         """Return the encoding that keeps only what is not zero."""
         payload = self.payload.canonical()
-        mask = self.mask & (payload.decode() != 0)
-        if payload is self.payload and torch.equal(mask, self.mask):
+        # Dense values are zero outside the mask already.
+        nonzero = payload.decode() != 0 if isinstance(payload, Dense) else self.mask & (payload.decode() != 0)
+        if payload is self.payload and _count(nonzero) == self.kept:
             return self
-        return attrs.evolve(self, mask=mask, payload=payload)
+        return attrs.evolve(self, mask=nonzero, payload=payload)
+
+
+def _count(mask: Tensor) -> int:
+    # numpy counts many times faster than torch.
+    return int(np.count_nonzero(mask.cpu().numpy()))

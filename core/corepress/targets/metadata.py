@@ -67,7 +67,6 @@ def write(module: nn.Module, parameter: str, encoding: WeightEncoding, dtype: to
 
     Tables and per-channel scales take the weight's `dtype` where it holds them exactly.
     """
-    encoding = encoding.canonical()
     clear(module, parameter)
     fields = _fields(encoding, dtype)
     if fields is None:
@@ -118,6 +117,7 @@ def _as_weight(values: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _affine_fields(affine: Affine) -> dict[str, Tensor]:
+    affine = affine.canonical()
     fields = {"quantization_n_bits": torch.tensor(affine.n_bits), "quantization_scale": affine.scale.clone()}
     if affine.zero_point is not None:
         fields["zero_point"] = affine.zero_point.clone()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding, portable_scale
+from corepress.encoding.masking import masked
 from corepress.errors import ExportError
 from corepress.targets import support
 from corepress.targets.deployment import DeploymentTarget
@@ -46,7 +47,7 @@ def package_value(encoding: WeightEncoding, rounded: Rounding) -> Tensor:
         case Sparse(payload=Dense()):
             return rounded(encoding.decode())
         case Sparse():
-            return package_value(encoding.payload, rounded).where(encoding.mask, 0.0)
+            return masked(package_value(encoding.payload, rounded), encoding.mask)
         case Palettized():
             lut = Dense(package_value(encoding.lut, rounded))
             looked_up = attrs.evolve(encoding, lut=lut, scale=None).decode()

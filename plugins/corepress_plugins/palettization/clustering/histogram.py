@@ -50,7 +50,8 @@ class Histogram:
             part = rows, columns
             found = codes[part].copy_(_places(values[part], scale[rows], half))
             if fitted is not None:
-                found.masked_fill_(~fitted[part], cells - 1)
+                # Filling by a mask takes ten times as long.
+                found.sub_(cells - 1).mul_(fitted[part]).add_(cells - 1)
             if len(found) > 1:
                 found += torch.arange(len(found), dtype=torch.int32)[:, None] * cells
             counted = None if weights is None else weights[part].flatten().to(torch.float64)
