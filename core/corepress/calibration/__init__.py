@@ -1,11 +1,19 @@
-"""Statistics of calibration data, gathered in one shared pass or block by block."""
+"""Statistics of calibration data, gathered in one shared pass or block by block.
 
-from corepress.calibration.collect import collect
-from corepress.calibration.fisher import FisherDiagonal
-from corepress.calibration.gathering import Requests
-from corepress.calibration.input_norms import InputNorms
-from corepress.calibration.schedule import Schedule, SchedulePlan, Segment
-from corepress.calibration.second_moment import Moment, SecondMoment
+The names below are loaded when they are used: schedules need no torch.
+"""
+
+from typing import TYPE_CHECKING
+
+from corepress.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from corepress.calibration.collecting import collect
+    from corepress.calibration.fisher import FisherDiagonal
+    from corepress.calibration.gathering import Requests
+    from corepress.calibration.input_norms import InputNorms
+    from corepress.calibration.schedule import Schedule, SchedulePlan, Segment
+    from corepress.calibration.second_moment import Moment, SecondMoment
 
 __all__ = [
     "FisherDiagonal",
@@ -18,3 +26,18 @@ __all__ = [
     "Segment",
     "collect",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "FisherDiagonal": "fisher",
+        "InputNorms": "input_norms",
+        "Moment": "second_moment",
+        "Requests": "gathering",
+        "Schedule": "schedule",
+        "SchedulePlan": "schedule",
+        "SecondMoment": "second_moment",
+        "Segment": "schedule",
+        "collect": "collecting",
+    },
+)

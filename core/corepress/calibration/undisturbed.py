@@ -17,12 +17,12 @@ def undisturbed(model: nn.Module, differentiated: Sequence[Tensor] = ()) -> Iter
 
     Gradients are recorded for the parameters in `differentiated` alone, where there are any.
     """
-    with _random_state_kept(), _attention_by_modules(), _left_as_it_was(model, differentiated):
+    with random_state_kept(), _attention_by_modules(), _left_as_it_was(model, differentiated):
         yield
 
 
 @contextmanager
-def _random_state_kept() -> Iterator[None]:
+def random_state_kept() -> Iterator[None]:
     """Put the global random state back, which shuffled data and losses draw from."""
     devices = list(range(torch.cuda.device_count()))
     others = np.random.get_state(), random.getstate()

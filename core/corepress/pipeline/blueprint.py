@@ -1,9 +1,12 @@
 """A sound plan in the form that a run works from."""
 
+from collections.abc import Collection, Iterable
+from functools import cached_property
 from typing import Any
 
 import attrs
 
+from corepress.algorithm import StatisticSpec
 from corepress.errors import PlanError, StateError
 from corepress.pipeline.report import Plan, some_of
 from corepress.pipeline.stage import BoundStage
@@ -30,7 +33,7 @@ class Task:
         return weight if self.parameter is None else target.sibling(weight, self.parameter)
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class StagePlan:
     """A stage and its tasks by weight name; `training` stages work in the user's loop."""
 
@@ -41,8 +44,13 @@ class StagePlan:
     @property
     def needs_model(self) -> bool:
         """Whether data runs through the model before the stage works: the weights must be what they are by then."""
+        return self.stage.on_activations or bool(self.requests)
+
+    @cached_property
+    def requests(self) -> dict[str, Collection[StatisticSpec]]:
+        """The statistics that the algorithm wants, by weight name."""
         wants = getattr(self.stage.implementation, "statistics", lambda _: ())
-        return self.stage.on_activations or any(wants(task.config) for task in self.tasks.values())
+        return {name: specs for name, task in self.tasks.items() if (specs := wants(task.config))}
 
 
 @attrs.frozen
@@ -64,3 +72,14 @@ class Blueprint:
                 f"{some_of(reasons)}; it cannot be changed in place. Replace it first by a copy with memory of its "
                 "own: module.weight = nn.Parameter(module.weight.detach().clone())"
             )
+
+    def calibration_notes(self, target: Target, data: Iterable[Any] | None) -> tuple[str, ...]:
+        """Return, for each stage that needs inputs of layers, how they are gathered: the passes and the bytes."""
+        notes = []
+        for plan in self.stages:
+            specs = [spec for requests in plan.requests.values() for spec in requests]
+            if not plan.training and specs and all(spec.needs == "inputs" for spec in specs):
+                _, most = plan.stage.config.calibration_batches
+                found = target.describe_schedule(plan.stage.schedule, plan.requests, data, most=most)
+                notes.append(f"{plan.stage.label}: {found.describe()}")
+        return tuple(notes)

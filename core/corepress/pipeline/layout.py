@@ -14,7 +14,7 @@ def render(table: Table) -> str:
     lines = [_cells(row) for row in table.rows if row.status in DONE]
     lines.append(_totals(table))
     text = _aligned([_HEADER, *lines])
-    notes = [*_notes(table), *(f"warning: {warning}" for warning in table.warnings)]
+    notes = [*_notes(table), *table.notes, *(f"warning: {warning}" for warning in table.warnings)]
     return "\n".join([f"{table.title} (bytes as in a Core ML package with float16 values)", *text, *notes])
 
 

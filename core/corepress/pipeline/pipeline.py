@@ -85,7 +85,7 @@ class Pipeline:
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The stages, with complete configuration objects."""
-        return tuple(Stage(stage.algorithm, stage.config) for stage in self._stages)
+        return tuple(Stage(stage.algorithm, stage.config, stage.schedule) for stage in self._stages)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as plain data."""
@@ -110,6 +110,7 @@ class Pipeline:
         minimum_deployment_target: Any = None,
         strict: bool = False,
         compute_units: Any = None,
+        data: Iterable[Any] | None = None,
     ) -> Plan:
         """Return what the pipeline would do to a model; nothing is touched.
 
@@ -119,12 +120,16 @@ class Pipeline:
             strict: make errors of skipped weights and of rules that select nothing.
             compute_units: where the package is to run (`"CPU_AND_NE"`, `ct.ComputeUnit.ALL`...): the plan warns by
                 published reports of trouble there.
+            data: batches of calibration data, of which one is read: the plan then says how blocks are calibrated.
 
         Raises:
             ConfigError, PlanError, WeightError: what is wrong, and the way out.
         """
         units = None if compute_units is None else parse_compute_units(compute_units)
-        return self._blueprint(self._target(model), False, minimum_deployment_target, strict, units).plan
+        target = self._target(model)
+        blueprint = self._blueprint(target, False, minimum_deployment_target, strict, units)
+        plan = blueprint.plan
+        return Plan(plan.rows, warnings=plan.warnings, notes=blueprint.calibration_notes(target, data))
 
     def compress(
         self,

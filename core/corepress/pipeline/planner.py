@@ -195,12 +195,9 @@ def _refuse(
 
 def _missing_statistics(plan: StagePlan, target: Target) -> list[str]:
     """Return a problem for a stage that wants statistics of calibration data which the target cannot gather."""
-    if target.gathers_statistics:
-        return []
-    wants = getattr(plan.stage.implementation, "statistics", lambda _: ())
-    if not any(wants(task.config) for task in plan.tasks.values()):
-        return []
-    return [f"{plan.stage.label} needs statistics of calibration data, which a {target.name} model cannot give"]
+    specs = dict.fromkeys(spec for requests in plan.requests.values() for spec in requests)
+    reasons = dict.fromkeys(why for spec in specs if (why := target.why_not_gathered(spec)))
+    return [f"{plan.stage.label} cannot be calibrated: {why}" for why in reasons]
 
 
 def require_finite(weights: Iterable[Weight]) -> None:

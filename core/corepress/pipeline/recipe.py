@@ -7,11 +7,12 @@ from typing import Any, TextIO
 from corepress.config import Document, Problem, dump_yaml, json_schema, load_yaml, raise_problems
 from corepress.config.suggestions import did_you_mean
 from corepress.files import write_text
+from corepress.pipeline.scheduling import schedule_data, schedule_schema
 from corepress.pipeline.stage import BoundStage, Stage, bind
 from corepress.plugin import registry
 
 _RECIPE_KEYS = ("stages", "seed")
-_STAGE_KEYS = ("algorithm", "config")
+_STAGE_KEYS = ("algorithm", "config", "calibration")
 
 
 def read_recipe(source: str | Path | TextIO) -> tuple[tuple[BoundStage, ...], int]:
@@ -37,7 +38,7 @@ def parse_recipe(document: Document) -> tuple[tuple[BoundStage, ...], int]:
         wrong = _stage_problems(item, f"stages[{index}]")
         problems += wrong
         if not wrong:
-            stages.append((index, Stage(item["algorithm"], item.get("config"))))
+            stages.append((index, Stage(item["algorithm"], item.get("config"), item.get("calibration"))))
     bound, wrong = bind(stages, document)
     raise_problems([*problems, *wrong], document)
     return bound, seed
@@ -69,8 +70,14 @@ def _unknown(data: Mapping[Any, Any], known: Sequence[str], path: str, what: str
 def recipe_data(stages: Sequence[BoundStage], seed: int) -> dict[str, Any]:
     """Return a recipe as plain data, the inverse of reading one."""
     data: dict[str, Any] = {"seed": seed} if seed else {}
-    data["stages"] = [{"algorithm": stage.algorithm, "config": stage.config.as_dict()} for stage in stages]
+    data["stages"] = [_stage_data(stage) for stage in stages]
     return data
+
+
+def _stage_data(stage: BoundStage) -> dict[str, Any]:
+    data = {"algorithm": stage.algorithm, "config": stage.config.as_dict()}
+    calibration = schedule_data(stage.schedule)
+    return {**data, "calibration": calibration} if calibration else data
 
 
 def to_yaml(data: Mapping[str, Any], path: str | Path | None = None) -> str:
@@ -96,6 +103,7 @@ def recipe_schema() -> dict[str, Any]:
                 "properties": {
                     "algorithm": {"enum": [spec.name, f"{registry().provider(spec).distribution}/{spec.name}"]},
                     "config": {"anyOf": [{"$ref": f"#/$defs/{spec.name}"}, {"type": "null"}]},
+                    "calibration": schedule_schema(),
                 },
                 "required": ["algorithm"],
                 "additionalProperties": False,

@@ -74,9 +74,17 @@ class Table(Mapping[str, Row]):
 
     title: ClassVar[str] = "Table"
 
-    def __init__(self, rows: tuple[Row, ...], *, warnings: tuple[str, ...] = (), seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        rows: tuple[Row, ...],
+        *,
+        warnings: tuple[str, ...] = (),
+        notes: tuple[str, ...] = (),
+        seconds: float | None = None,
+    ) -> None:
         self.rows = rows
         self.warnings = warnings
+        self.notes = notes
         self.seconds = seconds
         self._by_alias = {alias: row for row in rows for alias in (*row.names, row.name)}
         for row in self.done:
@@ -122,6 +130,7 @@ class Table(Mapping[str, Row]):
             "rows": {row.name: row.as_dict() for row in self.rows},
             "totals": self.totals,
             "warnings": list(self.warnings),
+            "notes": list(self.notes),
         }
 
     def to_json(self, indent: int | None = 2) -> str:

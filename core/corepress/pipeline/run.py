@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import attrs
-from torch import Tensor, nn
+from torch import Tensor
 
-from corepress.calibration import collect
+from corepress.calibration import Segment
 from corepress.encoding import WeightEncoding
 from corepress.errors import PlanError
 from corepress.pipeline.activations import quantized_row
@@ -163,19 +163,22 @@ class StageRun:
             return self._encode_trained(run, self.owner)
         if self.stage.on_activations:
             return self._quantize_activations(run)
-        encoder = self._encoder(run, self._statistics(run))
-        jobs = list(encoder.jobs(list(self.planned.tasks)))
+        for segment in self._segments(run):
+            self._encode(run, segment)
+        return len(self.planned.tasks)
+
+    def _encode(self, run: Run, segment: Segment) -> None:
+        encoder = self._encoder(run, segment.statistics)
         outcomes = run.executor.run(
             encoder.encode,
-            jobs,
+            list(encoder.jobs(segment.names)),
             threads=self.stage.spec.threads,
-            doing=self.stage.label,
+            doing=f"{self.stage.label} {segment.block}".rstrip(),
             size=lambda job: len(job.weights),
         )
         for job_outcomes in outcomes:
             for outcome in job_outcomes:
                 run.commit(self, outcome)
-        return len(self.planned.tasks)
 
     def _encoder(self, run: Run, statistics: Mapping[str, Mapping[str, object]]) -> Encoder:
         return Encoder(
@@ -209,17 +212,17 @@ class StageRun:
             run.commit(self, encoder.settled(weight, encoding, time.perf_counter() - begin))
         return len(self.planned.tasks)
 
-    def _statistics(self, run: Run) -> dict[str, dict[str, Any]]:
-        wants = getattr(self.stage.implementation, "statistics", lambda _: ())
-        requests = {name: specs for name, task in self.planned.tasks.items() if (specs := wants(task.config))}
+    def _segments(self, run: Run) -> Iterator[Segment]:
+        """Yield the planned weights with their statistics, those that need none first."""
+        requests = self.planned.requests
+        if rest := tuple(name for name in self.planned.tasks if name not in requests):
+            yield Segment(rest, {})
         if not requests:
-            return {}
+            return
         if run.data is None:
             raise PlanError(f"{self.stage.label} needs calibration data; pass data=<iterable of batches>")
-        handles = [self.handle(run, name) for name in requests]
-        model: nn.Module = run.target.model  # type: ignore[attr-defined]
         fewest, most = self.stage.config.calibration_batches
-        return collect(model, handles, requests, run.data, run.loss_fn, fewest=fewest, most=most)
+        yield from run.target.segments(self.stage.schedule, requests, run.data, run.loss_fn, fewest=fewest, most=most)
 
 
 @contextmanager

@@ -6,8 +6,10 @@ from typing import Any
 
 import attrs
 
+from corepress.calibration import Schedule
 from corepress.config import CompressionConfig, Document, Problem, structure
 from corepress.errors import UnknownAlgorithmError
+from corepress.pipeline.scheduling import structure_schedule
 from corepress.plugin import AlgorithmSpec, PluginRecord, registry
 
 
@@ -15,11 +17,13 @@ from corepress.plugin import AlgorithmSpec, PluginRecord, registry
 class Stage:
     """Name an algorithm (`magnitude`, or `distribution/magnitude`) and configure it.
 
-    `config` is a mapping, a configuration object of the algorithm, or None for its defaults.
+    `config` is a mapping, a configuration object of the algorithm, or None for its defaults. `calibration` is a
+    `Schedule`, or a mapping of its options: whether layers are calibrated together or block by block.
     """
 
     algorithm: str
     config: CompressionConfig[Any] | Mapping[str, Any] | None = None
+    calibration: Schedule | Mapping[str, Any] | None = None
 
 
 @attrs.frozen(eq=False)
@@ -34,6 +38,7 @@ class BoundStage:
     spec: AlgorithmSpec
     provider: PluginRecord
     config: CompressionConfig[Any]
+    schedule: Schedule = attrs.field(factory=Schedule)
     repeat: int = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -88,6 +93,7 @@ def _bind(index: int, stage: Stage, document: Document | None) -> tuple[BoundSta
         message = f"{stage.algorithm} takes a {expected.__name__}, got a {type(stage.config).__name__}"
         return None, [Problem(f"{path}.config", message)]
     config, problems = structure(expected, stage.config or {}, f"{path}.config", document)
-    if config is None:
-        return None, problems
-    return BoundStage(index, stage.algorithm, spec, plugins.provider(spec), config), problems
+    schedule, wrong = structure_schedule(stage.calibration, f"{path}.calibration")
+    if config is None or schedule is None:
+        return None, [*problems, *wrong]
+    return BoundStage(index, stage.algorithm, spec, plugins.provider(spec), config, schedule), [*problems, *wrong]

@@ -53,7 +53,7 @@ def test_totals_count_the_whole_model(report):
 
 def test_the_json_form_has_every_column(report):
     data = json.loads(report.report().to_json())
-    assert set(data) == {"rows", "totals", "warnings"}
+    assert set(data) == {"rows", "totals", "warnings", "notes"}
     assert set(data["rows"]["0.weight"]) >= {
         *("status", "steps", "rules", "reason", "form", "bits", "sparsity", "bytes_before", "bytes_after", "ratio"),
         *("relative_error", "snr_db", "seconds", "measures"),
