@@ -158,7 +158,8 @@ def _sparse_over(now: Form, new: SparseForm) -> Form:
 
 
 def _sparser(now: SparseForm, new: SparseForm) -> Form:
-    return SparseForm(max(now.sparsity, new.sparsity), now.payload)
+    payload = new.payload if isinstance(now.payload, DenseForm) else now.payload
+    return SparseForm(max(now.sparsity, new.sparsity), payload)
 
 
 def _kept_form(produces: str) -> Callable[[SparseForm, Form], Form]:

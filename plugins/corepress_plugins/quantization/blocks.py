@@ -1,9 +1,12 @@
 """How a weight is cut into blocks that share a scale."""
 
+import math
 from collections.abc import Sequence
 
 from corepress.algorithm import Unsupported, WeightFacts
+from corepress.encoding import AffineForm
 from corepress_plugins.quantization.granularity import QuantizationGranularity
+from corepress_plugins.quantization.integers import Integers
 
 
 class IndivisibleError(Unsupported):
@@ -12,6 +15,21 @@ class IndivisibleError(Unsupported):
 
 Grid = tuple[int, ...]
 """The number of scales along each axis."""
+
+
+def scale_grid_or_channels(
+    weight: WeightFacts,
+    granularity: QuantizationGranularity,
+    block_size: int | Sequence[int] | None,
+    block_fallback: str,
+) -> Grid:
+    """Return the same as `scale_grid`, or scales per channel where blocks do not divide and the fallback says so."""
+    try:
+        return scale_grid(weight, granularity, block_size)
+    except IndivisibleError as reason:
+        if block_fallback == "skip":
+            raise Unsupported(f"{reason}, and block_fallback is 'skip'") from None
+        return scale_grid(weight, QuantizationGranularity.per_channel, None)
 
 
 def scale_grid(
@@ -36,6 +54,18 @@ def scale_grid(
         return tuple(length if axis == weight.output_axis else 1 for axis, length in enumerate(weight.shape))
     assert block_size is not None
     return _block_grid(weight, (block_size,) if isinstance(block_size, int) else tuple(block_size))
+
+
+def integer_form(weight: WeightFacts, integers: Integers, grid: Grid) -> AffineForm:
+    """Return the form of a weight as integers with one scale for each block of the grid."""
+    return AffineForm(
+        n_bits=integers.n_bits,
+        signed=integers.signed,
+        scales=math.prod(grid),
+        zero_points=integers.zero_points,
+        blockwise=is_blockwise(grid, weight.shape),
+        grid=grid,
+    )
 
 
 def is_blockwise(grid: Grid, shape: Sequence[int]) -> bool:

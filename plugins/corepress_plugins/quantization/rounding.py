@@ -20,12 +20,7 @@ def quantized(values: Tensor, grid: tuple[int, ...], integers: Integers, *, clip
     """
     layout = RowLayout(tuple(values.shape), grid)
     rows = layout.rows(values)
-    ranges = row_ranges(rows, integers)
-    rule = ScaleRule.of(*ranges, integers)
-    scale, zero_point = rule.scaling(*ranges)
-    if clip:
-        ratios = best_ratios(rows, scale, zero_point, integers)
-        scale = scale.where(ratios == 1, rule.without_overflow(rule.rounded(scale * ratios), zero_point))
+    scale, zero_point = fitted_scales(rows, ScaleRule.of(*row_ranges(rows, integers), integers), clip=clip)
     data = _rounded(rows, scale, zero_point, integers)
     return Affine(
         data=layout.values(data),
@@ -33,6 +28,16 @@ def quantized(values: Tensor, grid: tuple[int, ...], integers: Integers, *, clip
         zero_point=zero_point.to(data.dtype).reshape(grid) if integers.zero_points else None,
         n_bits=integers.n_bits,
     )
+
+
+def fitted_scales(rows: Tensor, rule: ScaleRule, *, clip: bool) -> tuple[Tensor, Tensor]:
+    """Return the scale and the zero point (n,) of each row (n, length): for its range, or for the best part of it."""
+    integers = rule.integers
+    scale, zero_point = rule.scaling(*row_ranges(rows, integers))
+    if not clip:
+        return scale, zero_point
+    ratios = best_ratios(rows, scale, zero_point, integers)
+    return scale.where(ratios == 1, rule.without_overflow(rule.rounded(scale * ratios), zero_point)), zero_point
 
 
 def _rounded(rows: Tensor, scale: Tensor, zero_point: Tensor, integers: Integers) -> Tensor:

@@ -21,7 +21,7 @@ _LARGEST_HALF, _OVERFLOW = 65504.0, 65520.0
 def row_ranges(rows: Tensor, integers: Integers) -> tuple[Tensor, Tensor]:
     """Return the smallest and the largest value of each row (n, length) in float64, zero included.
 
-    A symmetric scheme has ranges about zero, except where `integers` can give all of them to values of one sign.
+    A symmetric scheme has ranges about zero, except where all of its integers can go to values of one sign.
     """
     # Two passes: torch.aminmax is several times slower along an axis.
     lowest = rows.amin(1).double().clamp_max(0)

@@ -1,6 +1,5 @@
 """Round to nearest: post-training quantization without data."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,8 +7,7 @@ import torch
 
 from corepress.algorithm import Unsupported, WeightAlgorithm, WeightFacts, WeightView
 from corepress.encoding import Affine, AffineForm
-from corepress_plugins.quantization.blocks import Grid, IndivisibleError, is_blockwise, scale_grid
-from corepress_plugins.quantization.granularity import QuantizationGranularity
+from corepress_plugins.quantization.blocks import Grid, integer_form, scale_grid_or_channels
 from corepress_plugins.quantization.integers import Integers
 from corepress_plugins.quantization.rounding import quantized
 from corepress_plugins.quantization.rtn.config import ModulePostTrainingQuantizerConfig
@@ -23,16 +21,7 @@ class RoundToNearest(WeightAlgorithm):
 
     def predict(self, weight: WeightFacts, config: ModulePostTrainingQuantizerConfig) -> AffineForm:
         """Return the form of the integers; float32, and shapes that blocks do not divide, are unsupported."""
-        integers = _integers(config)
-        grid = _grid(weight, config)
-        return AffineForm(
-            n_bits=integers.n_bits,
-            signed=integers.signed,
-            scales=math.prod(grid),
-            zero_points=integers.zero_points,
-            blockwise=is_blockwise(grid, weight.shape),
-            grid=grid,
-        )
+        return integer_form(weight, _integers(config), _grid(weight, config))
 
     def encode(
         self,
@@ -53,9 +42,4 @@ def _integers(config: ModulePostTrainingQuantizerConfig) -> Integers:
 
 
 def _grid(weight: WeightFacts, config: ModulePostTrainingQuantizerConfig) -> Grid:
-    try:
-        return scale_grid(weight, config.granularity, config.block_size)
-    except IndivisibleError as reason:
-        if config.block_fallback == "skip":
-            raise Unsupported(f"{reason}, and block_fallback is 'skip'") from None
-        return scale_grid(weight, QuantizationGranularity.per_channel, None)
+    return scale_grid_or_channels(weight, config.granularity, config.block_size, config.block_fallback)

@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import ClassVar, Literal
 
-import attrs
-
 from corepress.config import (
     BySize,
     CompressionConfig,
@@ -13,25 +11,11 @@ from corepress.config import (
     Problem,
     Rules,
     configuration,
-    entries,
     layered,
     option,
 )
+from corepress_plugins.quantization.dtypes import INTEGERS, excluding_floats
 from corepress_plugins.quantization.granularity import QuantizationGranularity, QuantizationScheme
-
-_DTYPES = (
-    DType.INT8,
-    DType.UINT8,
-    DType.INT6,
-    DType.UINT6,
-    DType.INT4,
-    DType.UINT4,
-    DType.INT3,
-    DType.UINT3,
-    DType.INT2,
-    DType.UINT2,
-    DType.FLOAT32,
-)
 
 
 @configuration
@@ -40,7 +24,7 @@ class ModulePostTrainingQuantizerConfig(ModuleConfig):
 
     weight_dtype: DType = option(
         default=DType.INT8,
-        one_of=_DTYPES,
+        one_of=(*INTEGERS, DType.FLOAT32),
         doc="Integer type. float32 excludes the module.",
     )
     granularity: QuantizationGranularity = option(
@@ -84,10 +68,4 @@ class PostTrainingQuantizerConfig(CompressionConfig[ModulePostTrainingQuantizerC
 
     def rules(self) -> Rules[BySize[ModulePostTrainingQuantizerConfig]]:
         """Return the three levels. For a name, float32 means None: the module is excluded."""
-        rules = super().rules()
-        names = {key: None if _is_float(value) else value for key, value in rules.names.items()}
-        return attrs.evolve(rules, names=names)
-
-
-def _is_float(value: BySize[ModulePostTrainingQuantizerConfig] | None) -> bool:
-    return all(config.weight_dtype.is_float for config in entries(value))
+        return excluding_floats(super().rules())
