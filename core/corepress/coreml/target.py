@@ -1,16 +1,20 @@
 """A Core ML program as a target: its weights, its names, and the program with what they have become."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Self, TypeVar
 
 import attrs
 
+from corepress.algorithm import StatisticSpec
+from corepress.calibration import Requests, Schedule, SchedulePlan, Segment
+from corepress.calibration.batches import LossFunction
 from corepress.config import Rules
 from corepress.config.scalars import PATTERN_SIGNS
 from corepress.coreml import provenance
 from corepress.coreml._coremltools import op_types, types
+from corepress.coreml.calibration import ProgramCalibration, why_not_gathered
 from corepress.coreml.interpreter.inputs import states_of
 from corepress.coreml.match import sanitized
 from corepress.coreml.program import blocks, load_program, open_model, replace_value, write_program
@@ -119,6 +123,42 @@ class CoreMLTarget(Target):
         """Return shape and reason of every constant that is no compressible weight."""
         reasons = ((constant, _why_not(constant)) for constant in self._constants)
         return {constant.name: (constant.shape, reason) for constant, reason in reasons if reason is not None}
+
+    def why_not_gathered(self, spec: StatisticSpec) -> str | None:
+        """Return why a statistic cannot be gathered: it needs a loss, or torch modules."""
+        return why_not_gathered(spec)
+
+    def segments(
+        self,
+        schedule: Schedule,
+        requests: Requests,
+        data: Iterable[Any],
+        loss_fn: LossFunction | None = None,  # noqa: ARG002  (a program has no gradients)
+        *,
+        fewest: int = 1,
+        most: int | None = None,
+    ) -> Iterator[Segment]:
+        """Yield the statistics of weights; batches are inputs by name, or in the program's order.
+
+        `blocks` of a sequential schedule match names of operations, constants and torch modules, or the beginnings of
+        names up to a dot or an underscore; by default each weight is a block. States begin as zeros with every batch.
+        """
+        return self._calibration(schedule, requests).segments(data, fewest=fewest, most=schedule.most(most))
+
+    def describe_schedule(
+        self,
+        schedule: Schedule,
+        requests: Requests,
+        data: Iterable[Any] | None = None,
+        loss_fn: LossFunction | None = None,  # noqa: ARG002  (a program has no gradients)
+        *,
+        most: int | None = None,
+    ) -> SchedulePlan:
+        """Return what `segments` will do."""
+        return self._calibration(schedule, requests).plan(data, most=schedule.most(most))
+
+    def _calibration(self, schedule: Schedule, requests: Requests) -> ProgramCalibration:
+        return ProgramCalibration(self._program, self._weights, schedule, requests)
 
     def activations(self) -> tuple[Activation, ...]:
         """Return the operations whose activations can be quantized."""

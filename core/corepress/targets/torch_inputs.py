@@ -107,7 +107,7 @@ def listening(
     with ExitStack() as hooks:
 
         def before(module: nn.Module, *arguments: Any) -> None:
-            with torch.no_grad():
+            with torch.inference_mode(False), torch.no_grad():
                 positional, keywords = arguments
                 seen = layer_input(module, kind, parameter, (positional, keywords), sharing)
                 see(seen, module, positional or tuple(keywords.values()))
@@ -133,7 +133,7 @@ def _listening_behind(
     def after(_module: nn.Module, positional: tuple[Any, ...], keywords: dict[str, Any], _output: Any) -> None:
         if called:
             return
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad():
             unprojected = partial(_unprojected, owner, (positional, keywords))
             seen = Numbers(unprojected, Positions(), sharing)
             see(seen, projection, None)

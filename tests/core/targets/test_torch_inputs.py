@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from corepress.calibration import SecondMoment, collect
 from corepress.calibration.sharing import Sharing
 from corepress.calibration.undisturbed import undisturbed
 from corepress.targets import geometry, torch_weights
@@ -296,3 +297,21 @@ def test_a_layer_that_reads_no_tensor_has_no_columns():
 
     _, columns = the_columns(Named(3, 2), {"values": values(5, 3)})
     assert columns is None
+
+
+def test_a_model_that_runs_in_inference_mode_is_seen():
+    class Inferring(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 2)
+
+        @torch.inference_mode()
+        def forward(self, x):
+            return self.fc(x * 1)
+
+    model, weight = Inferring(), "fc.weight"
+    batches = [values(5, 3, seed=n) for n in range(2)]
+    found = collect(model, torch_weights(model), {weight: [SecondMoment.spec()]}, batches)[weight]["second_moment"]
+    assert found.count == 10
+    x = torch.cat(batches)
+    assert torch.allclose(found.matrix[0], x.mT @ x / 10, atol=1e-6)

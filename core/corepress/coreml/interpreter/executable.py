@@ -1,6 +1,6 @@
 """Running: an ML program that is prepared once and run over many inputs."""
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from typing import Any, Literal
 
 import torch
@@ -12,6 +12,7 @@ from corepress.coreml.interpreter import ops as _ops  # noqa: F401 (registers th
 from corepress.coreml.interpreter.inputs import Input, checked, inputs_of, states_of
 from corepress.coreml.interpreter.ops.state import State
 from corepress.coreml.interpreter.preparation import Preparation
+from corepress.coreml.interpreter.steps import Slots, Tap
 from corepress.coreml.interpreter.values import as_array, type_name
 from corepress.coreml.program import blocks, load_program, open_model
 from corepress.errors import ExportError
@@ -36,6 +37,9 @@ class Executable:
             outputs. What they do not depend on is not computed.
         intermediates: return every value that the program computes, those of nested blocks as they were last, None
             where no block computed them.
+        taps: by operation name, functions that get the arguments of the operation by name whenever it is computed, in
+            the form that its handler wants. A tapped operation is computed even where no output depends on it.
+        exchangeable: names of constants that `exchange` gives other values.
 
     Raises:
         ExportError: it is no ML program, an operation is unknown, or an output has no such name.
@@ -48,6 +52,8 @@ class Executable:
         precision: Precision = "model",
         outputs: Iterable[str] | None = None,
         intermediates: bool = False,
+        taps: Mapping[str, Tap] | None = None,
+        exchangeable: Collection[str] = (),
     ) -> None:
         if precision not in PRECISIONS:
             raise ExportError(f"precision must be one of {listed(PRECISIONS)}, not {precision!r}")
@@ -55,13 +61,14 @@ class Executable:
         function = _main(program)
         wanted = _wanted(program, outputs, intermediates)
         self._half = precision == "model"
-        prepared = Preparation(function, wanted.values(), rounded=self._half)
+        prepared = Preparation(function, wanted.values(), rounded=self._half, taps=taps, exchangeable=exchangeable)
         self.inputs: tuple[Input, ...] = inputs_of(function, description)
         self.states: tuple[Input, ...] = states_of(function)
         self._block = prepared.block
         self._results = {name: (prepared.slot(var), type_name(var)) for name, var in wanted.items()}
         self._names = tuple(function.inputs)
         self._template = prepared.template
+        self._exchanged = prepared.exchanged
 
     def new_state(self) -> dict[str, Tensor]:
         """Return the states of the program, by name, as a new sequence begins: zeros."""
@@ -78,15 +85,30 @@ class Executable:
         Raises ExportError for missing and unknown names, wrong shapes or types, and for an operation that fails.
         """
         carried = self.new_state() if state is None else state
-        tensors = checked(carried, self.states, rounded=self._half)
-        cells = {name: State(tensor) for name, tensor in tensors.items()}
-        given = checked(inputs, self.inputs, rounded=self._half) | cells
-        values = list(self._template)
-        self._block.call(values, *(given[name] for name in self._names))
+        values, cells = self._filled(inputs, carried)
+        self._block.run(values)
         carried.update({name: cell.value for name, cell in cells.items()})
         return {
             name: as_array(values[slot], kind, keep_half=self._half) for name, (slot, kind) in self._results.items()
         }
+
+    def exchange(self, name: str, value: Tensor) -> None:
+        """Give an exchangeable constant another value, in the precision in which the program computes.
+
+        A constant that no operation reads is passed over.
+        """
+        if name in self._exchanged:
+            self._template[self._exchanged[name]] = value
+
+    def _filled(self, inputs: Mapping[str, Any], state: Mapping[str, Tensor]) -> tuple[Slots, dict[str, State]]:
+        """Return the slots as a run begins, and the states in them."""
+        tensors = checked(state, self.states, rounded=self._half)
+        cells = {name: State(tensor) for name, tensor in tensors.items()}
+        given = checked(inputs, self.inputs, rounded=self._half) | cells
+        values = list(self._template)
+        for slot, name in zip(self._block.inputs, self._names, strict=True):
+            values[slot] = given[name]
+        return values, cells
 
 
 def run(

@@ -1,7 +1,7 @@
 """Preparation: from a MIL program to steps. Constants are decoded and arguments parsed here, once."""
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -10,7 +10,7 @@ import torch
 from corepress.coreml.interpreter.arguments import Signature
 from corepress.coreml.interpreter.fallback import has_value_inference, inference
 from corepress.coreml.interpreter.handlers import Handler, handler_of, unsupported
-from corepress.coreml.interpreter.steps import Block, Given, Result, Slots, Step
+from corepress.coreml.interpreter.steps import Block, Given, Result, Slots, Step, Tap
 from corepress.coreml.interpreter.values import constant, torch_dtype, type_name
 from corepress.errors import ExportError, PluginError
 
@@ -22,11 +22,23 @@ _NOT_FOLDED = {"make_list", "read_state", *_WRITERS}
 class Preparation:
     """Turns the blocks of one function into steps.
 
-    `wanted` are the values that a run has to return; only operations that they, or states, depend on become steps.
-    `template` holds the constants that stand in slots: each run begins with a copy of it.
+    `wanted` are the values that a run has to return; only operations that they, states or `taps` (by operation name)
+    depend on become steps. `template` holds the constants that stand in slots: each run begins with a copy of it. Those
+    called `exchangeable` are among them, and nothing is computed from them beforehand.
     """
 
-    def __init__(self, function: Any, wanted: Collection[Any], *, rounded: bool) -> None:
+    def __init__(
+        self,
+        function: Any,
+        wanted: Collection[Any],
+        *,
+        rounded: bool,
+        taps: Mapping[str, Tap] | None = None,
+        exchangeable: Collection[str] = (),
+    ) -> None:
+        self._taps = taps or {}
+        self._exchangeable = frozenset(exchangeable)
+        self.exchanged: dict[str, int] = {}
         self._opset = function.opset_version
         self._rounded = rounded
         self._slots: dict[int, int] = {}
@@ -42,7 +54,10 @@ class Preparation:
         """Return the number of the slot of a value, which holds it already when it is a constant."""
         if id(var) not in self._slots:
             self._slots[id(var)] = len(self.template)
-            self.template.append(self._constant(var) if self._is_constant(var) else None)
+            if self._is_exchangeable(var):
+                self.exchanged[var.name] = self._slots[id(var)]
+            stored = self._is_constant(var) or self._is_exchangeable(var)
+            self.template.append(self._constant(var) if stored else None)
         return self._slots[id(var)]
 
     def _mark_needed(self, block: Any) -> None:
@@ -58,6 +73,7 @@ class Preparation:
         nested = (inner for block in op.blocks for inner in block.operations)
         return (
             op.op_type in _WRITERS
+            or op.name in self._taps
             or any(id(var) in self._needed for var in op.outputs)
             or any(map(self._is_needed, nested))
         )
@@ -94,7 +110,8 @@ class Preparation:
                 given.append(Given(name, self.slot(value), convert))
         blocks = [self._prepared(inner, inner.inputs, inner.outputs) for inner in op.blocks]
         results = [self._result(var, handler) for var in op.outputs]
-        return Step(op.op_type, op.name, handler.function, fixed, given, blocks, results)
+        tap = self._taps.get(op.name)
+        return Step(op.op_type, op.name, handler.function, fixed, given, blocks, results, tap=tap)
 
     def _handler(self, op: Any) -> Handler:
         handler = handler_of(op.op_type)
@@ -109,7 +126,11 @@ class Preparation:
         return Result(self.slot(var), torch_dtype(name), self._rounded and name == "fp16" and not handler.exact)
 
     def _is_constant(self, var: Any) -> bool:
-        return id(var) in self._folded or (var.op is not None and _is_stored(var.op))
+        stored = var.op is not None and _is_stored(var.op) and not self._is_exchangeable(var)
+        return id(var) in self._folded or stored
+
+    def _is_exchangeable(self, var: Any) -> bool:
+        return var.name in self._exchangeable and var.op is not None and _is_stored(var.op)
 
     def _constant(self, var: Any) -> Any:
         if id(var) not in self._constants:

@@ -15,6 +15,9 @@ from corepress.errors import CorepressError, ExportError
 Slots: TypeAlias = list[Any]
 """The values of one run; nested blocks share them."""
 
+Tap: TypeAlias = Callable[[Mapping[str, Any]], None]
+"""Gets the arguments of an operation while it runs, by name and in the form that its handler wants."""
+
 
 @attrs.frozen
 class Given:
@@ -49,7 +52,10 @@ class Result:
 
 @attrs.frozen
 class Step:
-    """One operation: a handler, its constant and its given arguments, its nested blocks, and the slots to free."""
+    """One operation: a handler, its constant and its given arguments, its nested blocks, and the slots to free.
+
+    A `tap` is called with the arguments before the operation is computed.
+    """
 
     op_type: str
     op_name: str
@@ -59,6 +65,7 @@ class Step:
     blocks: Sequence["Block"]
     results: Sequence[Result]
     freed: Sequence[int] = ()
+    tap: Tap | None = None
 
     def execute(self, values: Slots) -> None:
         """Compute the operation's results from the slots, into the slots.
@@ -71,6 +78,8 @@ class Step:
                 arguments[given.name] = given.value(values)
             if self.blocks:
                 arguments["blocks"] = tuple(functools.partial(block.call, values) for block in self.blocks)
+            if self.tap is not None:
+                self.tap(arguments)
             found = self.function(**arguments)
             outputs = found if isinstance(found, tuple) else (found,)
             for result, output in zip(self.results, outputs, strict=True):
@@ -95,6 +104,10 @@ class Block:
         """Run the steps and return the outputs."""
         for slot, value in zip(self.inputs, inputs, strict=True):
             values[slot] = value
-        for step in self.steps:
-            step.execute(values)
+        self.run(values)
         return tuple(values[slot] for slot in self.outputs)
+
+    def run(self, values: Slots, start: int = 0, stop: int | None = None) -> None:
+        """Run the steps, or a part of them, on slots that hold the inputs."""
+        for step in self.steps[start:stop]:
+            step.execute(values)
