@@ -41,6 +41,7 @@ class CoreMLTarget(Target):
     """
 
     name = "coreml"
+    gathers_statistics = True
     deployment: DeploymentTarget
 
     def __init__(self, model: Any, *, activations: bool = False, allow_unknown_chains: bool = False) -> None:

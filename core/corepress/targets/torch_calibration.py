@@ -55,25 +55,35 @@ class Calibration:
         """Return what `segments` will do; the first batch of data that can be read again is run."""
         if self._schedule.mode == "together":
             return SchedulePlan(way="together", passes=1, peak_bytes=self._nbytes(self._weights))
-        peak = max(map(self._nbytes, [*(block.weights for block in self._blocks), self._outside(self._blocks)]))
-        names = tuple(block.name for block in self._blocks)
         if data is not None:
             check_data(data)
         if data is None or is_read_once(data):
-            reason = "cached inputs where the first batch shows a chain of blocks"
-            return SchedulePlan(way="replayed", passes=len(names) + 1, peak_bytes=peak, blocks=names, reason=reason)
-        runs, never = self._runs(data)
+            return self._undecided("cached inputs where the first batch shows a chain of blocks")
+        try:
+            runs, _ = self._runs(data)
+        except Exception as error:
+            if self._loss_fn is not None:
+                raise
+            # Batches with labels need the loss function, which a plan may lack.
+            return self._undecided(f"the first batch does not run without a loss: {type(error).__name__}: {error}")
+        return self._decided([run for run in runs if any(link.block.weights for link in run.links)], data, most)
+
+    def _undecided(self, reason: str) -> SchedulePlan:
+        names = tuple(block.name for block in self._blocks)
+        passes = sum(1 for block in self._blocks if block.weights) + bool(self._outside(self._blocks))
+        return SchedulePlan(way="replayed", passes=passes, peak_bytes=self._largest(), blocks=names, reason=reason)
+
+    def _decided(self, runs: Sequence[Run], data: Iterable[Any], most: int | None) -> SchedulePlan:
         cached = [run for run in runs if run.cached]
         count = min((n for n in (_length(data), most) if n is not None), default=1)
         inputs = max((self._cached_bytes(run, data) for run in cached), default=0) * count
         if self._schedule.memory is not None:
             inputs = min(inputs, self._schedule.memory)
-        outside = bool(self._outside([run.first for run in runs if not run.cached] + _blocks_in(cached)))
         return SchedulePlan(
             way="cached" if cached else "replayed",
-            passes=len(runs) + (2 if cached else 0) + outside,
-            peak_bytes=peak + inputs,
-            blocks=tuple(link.block.name for run in runs for link in run.links) + tuple(block.name for block in never),
+            passes=len(runs) + (2 if cached else 0) + bool(self._outside(_blocks_in(runs))),
+            peak_bytes=self._largest() + inputs,
+            blocks=tuple(block.name for block in _blocks_in(runs)),
             reason="; ".join(run.why for run in runs if run.why),
         )
 
@@ -164,6 +174,11 @@ class Calibration:
 
     def _nbytes(self, weights: Sequence[TorchWeight]) -> int:
         return sum(spec.nbytes(weight.facts) for weight in weights for spec in self._requests[weight.name])
+
+    def _largest(self) -> int:
+        """Return the bytes of the statistics of the largest segment."""
+        outside = self._outside(self._blocks)
+        return max(map(self._nbytes, [*(block.weights for block in self._blocks), outside]))
 
     def _feel_loss(self, weights: Sequence[TorchWeight]) -> bool:
         return any(spec.needs == "loss" for weight in weights for spec in self._requests[weight.name])

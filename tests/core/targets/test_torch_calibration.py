@@ -331,6 +331,16 @@ def test_the_plan_reads_nothing_of_data_that_can_be_read_once():
     assert next(data) is TOKENS[0]
 
 
+def test_the_plan_of_labelled_batches_needs_the_loss_to_see_the_chain():
+    target = TorchTarget(Language())
+    data = [(tokens, tokens, tokens) for tokens in TOKENS]
+    plan = target.describe_schedule(LAYERS, specs(target, MOMENT), data)
+    assert plan.way == "replayed"
+    assert plan.reason.startswith("the first batch does not run without a loss: TypeError: ")
+    plan = target.describe_schedule(LAYERS, specs(target, MOMENT), data, lambda model, batch: model(batch[0]).sum())
+    assert plan.way == "cached"
+
+
 def test_the_plan_of_one_pass_counts_the_statistics():
     target = TorchTarget(nn.Linear(4, 2))
     plan = target.describe_schedule(Schedule(), {"weight": [MOMENT]})
