@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from corepress_plugins.pruning.magnitude.config import MagnitudePrunerConfig, ModuleMagnitudePrunerConfig
     from corepress_plugins.pruning.magnitude.pruner import MagnitudePruner
     from corepress_plugins.pruning.magnitude.schedule import ConstantSparsityScheduler, PolynomialDecayScheduler
+    from corepress_plugins.pruning.sparse_gpt.config import ModuleSparseGPTConfig, SparseGPTConfig
     from corepress_plugins.pruning.threshold.config import ModuleThresholdPrunerConfig, ThresholdPrunerConfig
 
 __all__ = [
@@ -15,8 +16,10 @@ __all__ = [
     "MagnitudePruner",
     "MagnitudePrunerConfig",
     "ModuleMagnitudePrunerConfig",
+    "ModuleSparseGPTConfig",
     "ModuleThresholdPrunerConfig",
     "PolynomialDecayScheduler",
+    "SparseGPTConfig",
     "ThresholdPrunerConfig",
 ]
 
@@ -28,8 +31,10 @@ __getattr__ = lazy_names(
         "MagnitudePruner": "magnitude.pruner",
         "MagnitudePrunerConfig": "magnitude.config",
         "ModuleMagnitudePrunerConfig": "magnitude.config",
+        "ModuleSparseGPTConfig": "sparse_gpt.config",
         "ModuleThresholdPrunerConfig": "threshold.config",
         "PolynomialDecayScheduler": "magnitude.schedule",
+        "SparseGPTConfig": "sparse_gpt.config",
         "ThresholdPrunerConfig": "threshold.config",
     },
 )
