@@ -50,6 +50,9 @@ def _left_as_it_was(model: nn.Module, differentiated: Sequence[Tensor]) -> Itera
     modes = [(module, module.training) for module in model.modules()]
     gradients = [(p, p.grad, p.requires_grad) for p in model.parameters()]
     buffers = [(m, name, b, b.clone()) for m in model.modules() for name, b in m.named_buffers(recurse=False)]
+    # An embedding with max_norm scales the rows that it looks up where they are.
+    written = [m._parameters.get("weight") for m in model.modules() if getattr(m, "max_norm", None) is not None]
+    contents = [(weight, weight.detach().clone()) for weight in written if weight is not None]
     model.eval()
     if differentiated:
         model.requires_grad_(False)
@@ -64,6 +67,8 @@ def _left_as_it_was(model: nn.Module, differentiated: Sequence[Tensor]) -> Itera
         for parameter, gradient, requires in gradients:
             parameter.requires_grad_(requires)
             parameter.grad = gradient
+        for parameter, content in contents:
+            write_back(parameter, content)
         for module, name, buffer, content in buffers:
             write_back(buffer, content)
             setattr(module, name, buffer)
