@@ -100,9 +100,9 @@ class CompressionConfig(Configuration, Generic[M]):
 
     @property
     def calibration_batches(self) -> tuple[int, int | None]:
-        """The batches of calibration data that are asked for, and the most that are read; None = all.
+        """The requested number of batches of calibration data, and the most that are read; None = all.
 
-        Data with fewer batches are used with a warning.
+        If the data has fewer batches than requested, corepress warns and uses all of them.
         """
         return 1, None
 

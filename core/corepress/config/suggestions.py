@@ -1,7 +1,7 @@
-"""The nearest valid spelling of something misspelt."""
+"""Names in messages: the nearest valid spelling of something misspelt, and lists of names."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def did_you_mean(word: object, choices: Iterable[str], count: int = 1) -> str:
@@ -14,3 +14,12 @@ def did_you_mean(word: object, choices: Iterable[str], count: int = 1) -> str:
 def listed(choices: Iterable[object]) -> str:
     """Return the representations of `choices`, separated by commas."""
     return ", ".join(repr(choice) for choice in choices)
+
+
+def some_names(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names, separated by commas, and how many more there are.
+
+    >>> some_names(["a", "b", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

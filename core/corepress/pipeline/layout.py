@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
+from corepress.config.suggestions import some_names
 from corepress.pipeline.report import DONE, Row, Table
 
 _HEADER = ("weight", "shape", "steps", "stored as", "bits", "zeros", "bytes", "after", "ratio", "error", "SNR dB", "s")
@@ -60,7 +61,7 @@ def _notes(table: Table) -> list[str]:
     notes = []
     for (status, reason), rows in biggest_first:
         size = sum(row.bytes_before for row in rows)
-        names = ", ".join(row.name for row in rows[:3]) + (f" and {len(rows) - 3} more" if len(rows) > 3 else "")
+        names = some_names([row.name for row in rows])
         word = "skipped" if status == "skipped" else "not compressed"
         notes.append(f"{word}: {names} ({size} bytes, {size / total:.1%} of the model): {reason}")
     notes += [f"skipped in part: {row.name}: {row.reason}" for row in table.done if row.reason]

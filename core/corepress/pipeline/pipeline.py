@@ -1,6 +1,5 @@
 """The pipeline: an ordered list of stages that is a compressor itself."""
 
-import copy
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from corepress.pipeline.report import Plan, Report
 from corepress.pipeline.run import Run
 from corepress.pipeline.stage import BoundStage, Stage, bind
 from corepress.targets import Target, TorchTarget, open_target
+from corepress.targets.copying import copied
 from corepress.targets.deployment import DeploymentTarget
 from corepress.targets.devices import parse_compute_units
 from corepress.targets.opening import is_program
@@ -203,7 +203,7 @@ class Pipeline:
         _warn(blueprint.plan.warnings)
         if not inplace:
             training.require_alone(model)
-        base = model if inplace else copy.deepcopy(model)
+        base = model if inplace else copied(model)
         begun = training.prepare(base, blueprint, self.seed)
         if self._training is not None:
             self._training.abandon()

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 import attrs
 
+from corepress.config.suggestions import some_names
+
 DONE = ("planned", "compressed")
 
 
@@ -164,8 +166,7 @@ def some_of(reasons: Mapping[str, str], most: int = 3) -> str:
         by_reason.setdefault(reason, []).append(name)
     told = []
     for reason, names in list(by_reason.items())[:most]:
-        more = f" and {len(names) - most} more" if len(names) > most else ""
-        told.append(f"{', '.join(names[:most])}{more}: {reason}")
+        told.append(f"{some_names(names, most)}: {reason}")
     if len(by_reason) > most:
         told.append("and more, for other reasons")
     return "; ".join(told)

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from corepress.config.suggestions import some_names
 from corepress.errors import StateError
 from corepress.pipeline.report import some_of
 
-Simulators = Mapping[str, Mapping[str, Mapping[str, Tensor]]]
+SimulatorStates = Mapping[str, Mapping[str, Mapping[str, Tensor]]]
 """The tensors of simulators by weight name, by stage, and by their own names."""
 
 _ENTRIES = ("format", "recipe", "plugins", "steps", "simulators")
@@ -37,7 +38,7 @@ def require_entries(state: object, version: int, recipe: str) -> None:
         raise StateError(f"the state has {steps!r} as 'steps'; it must be the number of steps, an integer from 0")
 
 
-def require_fitting(mine: Simulators, state: object) -> None:
+def require_fitting(mine: SimulatorStates, state: object) -> None:
     """Refuse a state of other simulators.
 
     Raises:
@@ -48,7 +49,7 @@ def require_fitting(mine: Simulators, state: object) -> None:
         return
     if isinstance(state, Mapping) and state.keys() != mine.keys():
         names = sorted({str(path[0]) for path, _ in _misfits(mine, state, ())})
-        raise StateError(f"the state was saved for another model; it does not fit {', '.join(names[:3])}")
+        raise StateError(f"the state was saved for another model; it does not fit {some_names(names)}")
     raise StateError(f"the state does not fit this run; {some_of(misfits)}")
 
 

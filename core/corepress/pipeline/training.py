@@ -160,6 +160,12 @@ class Training:
         return twin
 
     def __getstate__(self) -> NoReturn:
+        if self.ended:
+            raise StateError(
+                "the pipeline cannot be pickled: the model that prepare() returned still carries its simulators, which "
+                "only finalize(inplace=True) removes; call that, or pickle "
+                "Pipeline(pipeline.stages, seed=pipeline.seed)"
+            )
         raise StateError(
             "a pipeline in training cannot be pickled: torch does not pickle models in training; save state_dict() of "
             "the pipeline and of the model"

@@ -131,9 +131,11 @@ class Registry:
 
 
 class _InUse:
-    """Which registry is in use: that of the process, unless `using_registry` has put another in its place.
+    """Hold the registry of the process and the temporary ones that `using_registry` puts in its place.
 
-    A thread sees the registry that it has put there itself, or else the last that any thread has.
+    A thread uses the last temporary registry of its own. A thread that has none uses the last one of any other thread,
+    so that the threads which a test or a run starts see the same plugins. Without temporary registries, every thread
+    uses the registry of the process.
     """
 
     def __init__(self) -> None:

@@ -214,9 +214,10 @@ class Target(abc.ABC):
     ) -> Iterator[Segment]:
         """Yield the statistics of weights, some weights at a time; each requested weight comes once.
 
-        `requests` are specs by weight name, `data` batches. At most `most` batches are read, and a `PlanWarning` says
-        that there are fewer than `fewest`. Write the weights of a segment before the next is asked for: a sequential
-        schedule gathers its statistics behind them. Between segments, and at the end, the model is as it was.
+        `requests` are specs by weight name, `data` batches. At most `most` batches are read. If there are
+        fewer than the requested number, `fewest`, a `PlanWarning` says so and all of them are used. Write the weights
+        of a segment before you take the next one: a sequential schedule gathers its statistics behind them. Between
+        segments, and at the end, the model is as it was.
 
         Data that can be iterated once only, such as a generator, are kept (beyond `schedule.memory` bytes in a
         temporary file) where they are needed more than once.

@@ -162,8 +162,10 @@ def _described(module: nn.Module, parameter: str, weight: Tensor, entries: FindE
     """Return the encoding that the buffers of a parameter describe, which finds `entries` by the weight's values."""
     prefix = f"{PREFIX}/{parameter}/"
     fields = {n.removeprefix(prefix): getattr(module, n) for n in buffer_names(module, parameter)}
-    if "compression_type" not in fields:
+    if not fields:
         return Dense(weight)
+    if "compression_type" not in fields:
+        raise ValueError(f"{', '.join(map(repr, sorted(fields)))} without 'compression_type'")
     types = fields["compression_type"].tolist()
     if unknown := set(types) - {PRUNING, PALETTIZATION, QUANTIZATION}:
         raise ValueError(f"unknown compression_type {', '.join(map(str, unknown))}")

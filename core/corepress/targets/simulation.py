@@ -89,7 +89,7 @@ Snapshot = list[tuple[Simulator, bool]]
 
 
 def snapshot(weight: TorchWeight) -> Snapshot:
-    """Return the simulators on a weight and what they have been told, for `reinstate`."""
+    """Return the simulators on a weight, each with its `after_sparsity`, for `reinstate`."""
     return [(member, member.after_sparsity) for member in simulators(weight)]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from corepress.encoding.memory import write_back
@@ -55,6 +56,8 @@ def _require_tensors(model: nn.Module, state: object) -> None:
         if not isinstance(value, Tensor):
             raise _misfit(model, f"{key!r} is of type {type(value).__name__}, not a tensor")
         known = mine.get(key)
+        if value.is_meta and not (isinstance(known, Tensor) and known.is_meta):
+            raise _misfit(model, f"{key!r} is on the meta device, where tensors have no values")
         if isinstance(known, Tensor) and known.dtype != value.dtype and not _are_floats(known, value):
             raise _misfit(model, f"{key!r} has dtype {value.dtype}, not {known.dtype}")
 
@@ -70,7 +73,7 @@ def _contents(model: nn.Module) -> Iterator[Undo]:
 
 
 def _registrations(model: nn.Module) -> Iterator[Undo]:
-    """Yield how to restore what every module has beside its values: metadata, in the order of its buffers, and more."""
+    """Yield how to restore the metadata of every module, with the order of its buffers, and its extra state."""
     for name, module in model.named_modules():
         owner = name or "the model"
         yield f"the metadata of {owner}", partial(metadata.reinstate_all, module, metadata.snapshot_all(module))
@@ -85,6 +88,10 @@ def _register(model: nn.Module, owner: str, name: str, value: Tensor) -> None:
     except AttributeError:
         raise _misfit(model, f"it has no module {owner!r}") from None
     parameter = metadata.parameter_of(name)
+    if parameter is None and name != metadata.VERSION_BUFFER:
+        raise _misfit(model, f"{name!r} of module {owner!r} does not name a parameter and a field")
+    if value.layout is not torch.strided:
+        raise _misfit(model, f"{name!r} of module {owner!r} has layout {value.layout}, not torch.strided")
     if parameter is not None and not isinstance(getattr(module, parameter, None), Tensor):
         raise _misfit(model, f"module {owner!r} has no parameter {parameter!r}, which {name!r} describes")
     beside = next(module.parameters(recurse=False), value)

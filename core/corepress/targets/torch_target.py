@@ -1,6 +1,6 @@
 """A torch model as a target: its weights and its names."""
 
-import copy
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
@@ -16,6 +16,7 @@ from corepress.encoding.memory import overlapping
 from corepress.errors import PlanError, StateError
 from corepress.targets import metadata, simulation
 from corepress.targets.base import Target, Weight
+from corepress.targets.copying import copied
 from corepress.targets.torch_calibration import Calibration
 from corepress.targets.torch_kinds import kind_of, kinds_by_class, known_types, type_spellings
 from corepress.targets.torch_weights import TorchWeight, sibling, torch_weights
@@ -124,7 +125,7 @@ class TorchTarget(Target):
             for weight in rewritten
             if isinstance(weight, TorchWeight) and _can_be_lent(weight.parameter)
         }
-        other = type(self)(copy.deepcopy(self.model, dict(lent)), private=True)
+        other = type(self)(copied(self.model, lent), private=True)
         other._lent = [(parameter, parameter.data_ptr()) for parameter in lent.values()]
         return other
 
@@ -142,17 +143,27 @@ class TorchTarget(Target):
                 raise StateError(f"{weight.name} is in training; call finalize() of the run that prepared it first")
 
     def conflicts(self, weights: Sequence[Weight]) -> list[str]:
-        """Return a problem for every one of the weights that shares memory with another parameter of the model."""
+        """Return a problem for every weight that shares memory with another parameter or a buffer of the model.
+
+        A buffer over several parameters is no problem: it is the memory in which they all lie.
+        """
         mine = {weight.identity: weight for weight in weights if isinstance(weight, TorchWeight)}
-        others = {id(value): (name, value) for name, value in self.model.named_parameters()}
-        tensors = others | {identity: (weight.name, weight.tensor) for identity, weight in mine.items()}
+        parameters: dict[int, tuple[str, torch.Tensor]] = {
+            id(value): (name, value) for name, value in self.model.named_parameters()
+        }
+        parameters |= {identity: (weight.name, weight.tensor) for identity, weight in mine.items()}
+        buffers = {
+            id(value): (name, value) for name, value in self.model.named_buffers() if id(value) not in parameters
+        }
+        tensors = parameters | buffers
         identities, named = list(tensors), list(tensors.values())
+        pairs = list(overlapping([tensor for _, tensor in named]))
+        covered = Counter(other for one, other in pairs if identities[one] in parameters)
         return [
-            f"{named[one][0]} and {named[other][0]} are two parameters in the same memory, so that writing one changes "
-            "the other; make them one parameter (model.b.weight = model.a.weight) or give each its own memory "
-            "(model.b.weight = nn.Parameter(model.b.weight.detach().clone()))"
-            for one, other in overlapping([tensor for _, tensor in named])
-            if identities[one] in mine or identities[other] in mine
+            _shared_memory(named[one][0], named[other][0], identities[other] in buffers)
+            for one, other in pairs
+            if (identities[one] in mine or identities[other] in mine)
+            and (identities[other] in parameters or covered[other] == 1)
         ]
 
     @property
@@ -173,6 +184,20 @@ class TorchTarget(Target):
 def _can_be_lent(parameter: torch.Tensor) -> bool:
     """Tell whether another parameter may share the memory for a while."""
     return type(parameter) is nn.Parameter and not parameter.is_inference()
+
+
+def _shared_memory(name: str, other: str, is_buffer: bool) -> str:
+    """Return the problem of a parameter in the memory of another one, or of a buffer."""
+    if is_buffer:
+        return (
+            f"{name} and the buffer {other} are in the same memory, so that writing the weight changes the buffer; "
+            "give the buffer its own memory (model.buffer = model.buffer.clone())"
+        )
+    return (
+        f"{name} and {other} are two parameters in the same memory, so that writing one changes the other; make them "
+        "one parameter (model.b.weight = model.a.weight) or give each its own memory "
+        "(model.b.weight = nn.Parameter(model.b.weight.detach().clone()))"
+    )
 
 
 def _why_not(module: nn.Module, value: torch.Tensor) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from corepress import Pipeline, Stage
-from corepress.errors import StateError
+from corepress.errors import PlanWarning, StateError
 from corepress.plugin import Registry, registry, using_registry
 from corepress.testing.snapshot import different_tensors
 
@@ -91,6 +91,46 @@ def test_a_pipeline_in_training_cannot_be_pickled(model):
     pipeline.prepare(model)
     with pytest.raises(StateError, match=r"^a pipeline in training cannot be pickled: .*; save state_dict\(\) of the"):
         pickle.dumps(pipeline)
+
+
+def test_a_pipeline_that_finalized_a_copy_says_how_to_pickle_it(model):
+    pipeline = Pipeline(STAGES)
+    pipeline.prepare(model)
+    pipeline.step()
+    pipeline.finalize()
+    expected = r"^the pipeline cannot be pickled: the model that prepare\(\) returned still carries its simulators"
+    with pytest.raises(StateError, match=expected):
+        pickle.dumps(pipeline)
+    assert pickle.loads(pickle.dumps(Pipeline(pipeline.stages, seed=pipeline.seed))) == pipeline
+    pipeline.finalize(inplace=True)
+    assert pickle.loads(pickle.dumps(pipeline)) == pipeline
+
+
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_weight_of_a_sparse_layout_is_skipped_with_its_reason(layout, inplace):
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    values = torch.eye(8)
+    model[1].weight = nn.Parameter(values.to_sparse(layout=layout))
+    pipeline = Pipeline([Stage("magnitude", {"global_config": {"target_sparsity": 0.5}})])
+    with pytest.warns(PlanWarning, match=rf"1\.weight: .*its layout is {layout}; replace it by weight\.to_dense\(\)"):
+        compressed = pipeline.compress(model, inplace=inplace)
+    assert (compressed[0].weight == 0).sum() == 32
+    assert compressed[1].weight.layout is layout
+    assert torch.equal(compressed[1].weight.to_dense(), values)
+    assert (compressed is model) is inplace
+    assert (compressed[1].weight is model[1].weight) is inplace
+
+
+def test_a_model_with_a_weight_of_a_sparse_layout_is_trained_in_a_copy():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    model[1].weight = nn.Parameter(torch.eye(8).to_sparse())
+    pipeline = Pipeline([Stage("magnitude", {"module_name_configs": {"0": {"target_sparsity": 0.5}}})])
+    pipeline.prepare(model)
+    pipeline.step()
+    trained = pipeline.finalize()
+    assert (trained[0].weight == 0).sum() == 32
+    assert trained[1].weight.layout is torch.sparse_coo
 
 
 FRESH = """

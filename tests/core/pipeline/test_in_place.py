@@ -120,6 +120,20 @@ def test_two_weights_in_one_memory_are_refused_with_both_names(make, inplace):
     assert before.differences() == []
 
 
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_buffer_in_the_memory_of_a_weight_is_refused(inplace):
+    model = layers()
+    model.register_buffer("first", model[0].weight.detach())
+    before = Snapshot.of(model)
+    with pytest.raises(PlanError, match=r"^0\.weight and the buffer first are in the same memory"):
+        Pipeline([Stage("magnitude")]).compress(model, inplace=inplace)
+    assert before.differences() == []
+    model.first = model.first.clone()
+    Pipeline([Stage("magnitude")]).compress(model, inplace=True)
+    assert (model[0].weight == 0).sum() == 32
+    assert (model.first == 0).sum() == 0
+
+
 def test_parameters_that_were_given_one_state_are_refused_until_they_are_tied():
     model = nn.Sequential(nn.Embedding(8, 8), nn.Linear(8, 8, bias=False))
     values = torch.randn(8, 8)

@@ -128,6 +128,15 @@ LUT = "conv._COREML_/weight/lut"
         ("more", torch.ones(8), 'Unexpected key(s) in state_dict: "more"'),
         ("nowhere._COREML_/weight/lut", torch.ones(8), "it has no module 'nowhere'"),
         ("conv._COREML_/kernel/lut", torch.ones(8), "module 'conv' has no parameter 'kernel'"),
+        ("conv._COREML_/lut", torch.ones(8), "'_COREML_/lut' of module 'conv' does not name a parameter and a field"),
+        (LUT, torch.ones(1, 1, 1, 1, 4, 1, device="meta"), f"{LUT!r} is on the meta device"),
+        (
+            "conv._COREML_/weight/compression_type",
+            torch.tensor([2], device="meta"),
+            "'conv._COREML_/weight/compression_type' is on the meta device",
+        ),
+        ("conv.weight", torch.ones(8, 8, 1, 1, device="meta"), "'conv.weight' is on the meta device"),
+        (LUT, torch.ones(1, 1, 1, 1, 4, 1).to_sparse(), "'_COREML_/weight/lut' of module 'conv' has layout"),
     ],
 )
 def test_a_wrong_entry_is_named_and_nothing_is_loaded(network, key, value, text):
@@ -159,6 +168,14 @@ def test_metadata_that_describe_no_weight_are_refused(network, field, value, tex
     found = refusal(network, {**palettized(2).state_dict(), f"conv._COREML_/weight/{field}": value})
     assert found.startswith("conv.weight: its '_COREML_' buffers describe no weight of shape (8, 8, 1, 1) (")
     assert text in found
+
+
+def test_metadata_without_a_compression_type_are_refused(network):
+    state = palettized(2).state_dict()
+    del state["conv._COREML_/weight/compression_type"]
+    found = refusal(network, state)
+    assert found.startswith("conv.weight: its '_COREML_' buffers describe no weight of shape (8, 8, 1, 1) (")
+    assert "'lut' without 'compression_type'" in found
 
 
 def test_what_is_no_state_is_refused(network):

@@ -98,8 +98,21 @@ def test_weights_that_are_buffers_are_in_conflict_too():
     for layer in model:
         del layer.weight
         layer.register_buffer("weight", torch.zeros(4, 4) if layer is model[0] else model[0].weight[:2])
-    assert len(problems(model, "0.weight")) == 0
-    assert len(problems(model, "0.weight", "1.weight")) == 1
+    for names in (["0.weight"], ["1.weight"], ["0.weight", "1.weight"]):
+        assert len(problems(model, *names)) == 1
+
+
+@pytest.mark.parametrize("make", [lambda values: values, lambda values: values.T, lambda values: values[1:, 2:]])
+@pytest.mark.parametrize("persistent", [True, False])
+def test_a_weight_and_a_buffer_in_one_memory_are_in_conflict(make, persistent):
+    model = shared(lambda values: values.clone())
+    model[1].register_buffer("kept", make(model[0].weight.detach()), persistent=persistent)
+    (problem,) = problems(model, "0.weight")
+    assert problem.startswith("0.weight and the buffer 1.kept are in the same memory, so that writing the weight")
+    assert "model.buffer.clone()" in problem
+    assert problems(model, "1.weight") == []
+    model[1].kept = model[1].kept.clone()
+    assert problems(model, "0.weight") == []
 
 
 def test_tied_weights_and_views_of_one_flat_tensor_are_in_no_conflict(zoo):

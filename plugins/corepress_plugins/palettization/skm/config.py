@@ -38,12 +38,12 @@ class SKMPalettizerConfig(CompressionConfig[ModuleSKMPalettizerConfig]):
         default=_BATCHES,
         ge=0,
         doc="Number of calibration batches to read, 0 = all. The default is an upper limit. "
-        "For any other number, fewer batches are an error.",
+        "For any other number, corepress warns if the data has fewer batches, and uses all of them.",
     )
 
     @property
     def calibration_batches(self) -> tuple[int, int | None]:
-        """The batches that are asked for, and the most that sensitivities are computed from."""
+        """The requested number of batches, and the most that are read; None = all."""
         if self.calibration_nsamples == _BATCHES:
             return 1, _BATCHES
         return max(self.calibration_nsamples, 1), self.calibration_nsamples or None

@@ -1,6 +1,5 @@
 """Sensitive k-means under the name of the reference documentation."""
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +11,7 @@ from corepress.config import entries
 from corepress.errors import PlanError
 from corepress.pipeline import BoundCompressor, Pipeline, Stage
 from corepress.targets import TorchTarget
+from corepress.targets.copying import copied
 from corepress_plugins.palettization.skm.config import SKMPalettizerConfig
 from corepress_plugins.palettization.skm.sensitivity import sensitivity_of
 from corepress_plugins.palettization.skm.sensitivity_file import require_writable, write_sensitivity
@@ -66,7 +66,7 @@ class SKMPalettizer(BoundCompressor):
         given = TorchTarget(self.model)
         given.require_idle(given.weights())
         # On a copy, since a forward pass may write to weights: embeddings with max_norm do.
-        target = TorchTarget(copy.deepcopy(self.model))
+        target = TorchTarget(copied(self.model))
         weights = [weight for weight in target.weights() if weight.obstacle is None]
         fewest, most = self.config.calibration_batches
         requests = {weight.name: (spec,) for weight in weights}
