@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from corepress.calibration.spool import Spool
 from corepress.errors import PlanError, PlanWarning
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
@@ -47,6 +48,17 @@ def numbered(data: Iterable[Any], most: int | None = None) -> Iterator[tuple[int
             raise
         yield number, batch
         number += 1
+
+
+def kept(data: Iterable[Any], most: int | None, memory: int | None) -> Spool:
+    """Return at most `most` batches of data that can be iterated once, to be iterated any number of times.
+
+    More than `memory` bytes of tensors go to a temporary folder; close the spool to remove it.
+    """
+    spool = Spool(memory)
+    for _, batch in numbered(data, most):
+        spool.append(batch)
+    return spool
 
 
 def check_number(batches: int, fewest: int) -> None:

@@ -1,6 +1,8 @@
 """How much the loss feels every value of a weight: the diagonal of the empirical Fisher information."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +34,11 @@ class FisherDiagonal(Statistic):
         name = "fisher_diagonal_per_sample" if per_sample else "fisher_diagonal"
         return StatisticSpec(name, "loss", cls, per_sample=per_sample)
 
+    @classmethod
+    def nbytes(cls, facts: WeightFacts, **options: Any) -> int:  # noqa: ARG003
+        """Return the bytes of the sum in float32."""
+        return 4 * facts.count
+
     def observe_gradient(self, gradient: Tensor) -> None:
         """Add the square of a batch's gradient."""
         gradient = gradient.to("cpu", torch.float32)
@@ -48,6 +55,23 @@ class FisherDiagonal(Statistic):
         self._make_room_for(gradients)
         self._sum += self._scaled(gradients).square_().sum(dim=0)
         self._count += len(gradients)
+
+    def merge(self, other: "FisherDiagonal") -> None:
+        """Add the sums, in the larger of their units."""
+        exponent = max(self._exponent, other._exponent)
+        self._sum *= 4.0 ** (self._exponent - exponent)
+        self._sum += other._sum * 4.0 ** (other._exponent - exponent)
+        self._exponent = exponent
+        self._count += other._count
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the sum, its unit and the number of gradients."""
+        return {"sum": self._sum, "exponent_and_count": torch.tensor([self._exponent, self._count])}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take sum, unit and number."""
+        self._sum = state["sum"].clone()
+        self._exponent, self._count = state["exponent_and_count"].tolist()
 
     def result(self) -> Tensor:
         """Return the mean: float32, or float64 where float32 could not hold what is far below the largest."""

@@ -1,13 +1,14 @@
 """Gather the statistics of a program's weights by taps on the operations that read them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice, pairwise
 from typing import Any
 
 from corepress.algorithm import Statistic, StatisticSpec
 from corepress.calibration import Requests, Schedule, SchedulePlan, Segment
-from corepress.calibration.batches import check_data, check_number, is_read_once, numbered
+from corepress.calibration.batches import check_data, check_number, is_read_once, kept, numbered
 from corepress.calibration.gathering import Results, show_input
 from corepress.calibration.nested import nbytes
 from corepress.calibration.sharing import Sharing
@@ -87,11 +88,10 @@ class ProgramCalibration:
         return self._gather(data, fewest, most)
 
     def _gather(self, data: Iterable[Any], fewest: int, most: int | None) -> Iterator[Segment]:
-        with Spool(self._schedule.memory) as kept, Spool(self._schedule.memory) as alive:
+        with ExitStack() as stack:
+            alive = stack.enter_context(Spool(self._schedule.memory))
             if is_read_once(data) and len(self._stretches) > 1:
-                for _, batch in numbered(data, most):
-                    kept.append(batch)
-                data = kept
+                data = stack.enter_context(kept(data, most, self._schedule.memory))
             reached = 0
             for position, stretch in enumerate(self._stretches):
                 cached = bool(len(alive)) and reached <= stretch.start

@@ -1,6 +1,7 @@
 """Gather the statistics of a torch model as a schedule says: in one pass, or block by block."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from typing import Any
 
@@ -13,11 +14,11 @@ from corepress.calibration.batches import (
     check_data,
     check_number,
     is_read_once,
+    kept,
     numbered,
     run_batch,
 )
 from corepress.calibration.gathering import Gathering, Results
-from corepress.calibration.spool import Spool
 from corepress.calibration.undisturbed import undisturbed
 from corepress.errors import PlanError
 from corepress.targets.torch_blocks import Block, chosen_blocks
@@ -99,11 +100,9 @@ class Calibration:
         yield Segment(tuple(found), found)
 
     def _sequential(self, data: Iterable[Any], fewest: int, most: int | None) -> Iterator[Segment]:
-        with Spool(self._schedule.memory) as kept:
+        with ExitStack() as stack:
             if is_read_once(data):
-                for _, batch in numbered(data, most):
-                    kept.append(batch)
-                data = kept
+                data = stack.enter_context(kept(data, most, self._schedule.memory))
             passes = _Passes(data, fewest, most)
             runs, _ = self._runs(data)
             for run in runs:

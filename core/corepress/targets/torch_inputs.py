@@ -19,6 +19,7 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 See = Callable[[LayerInput, nn.Module, tuple[Any, ...] | None], None]
 """Gets the input of a layer, and the module and its inputs as they are; None for a module that is never called."""
 
+_CONVOLUTION = ("kernel_size", "stride", "dilation", "padding", "padding_mode", "groups")
 _MODES = {"zeros": "constant"}
 _READ_BY = {"in_proj_weight": ("query", "key", "value"), "q_proj_weight": "query"} | {
     "k_proj_weight": "key",
@@ -38,6 +39,9 @@ def layer_input(module: nn.Module, kind: str, parameter: str, arguments: Argumen
         return Tokens(given)
     if kind == "linear":
         return Numbers(given, Positions(), sharing)
+    if kind.startswith("conv") and not all(hasattr(module, name) for name in _CONVOLUTION):
+        # A plugin may call any module a convolution.
+        return Nothing()
     if kind.startswith("conv_transpose"):
         return Numbers(given, Channels(len(_kernel(module)), module.groups), sharing)  # type: ignore[arg-type]
     if kind.startswith("conv"):

@@ -188,3 +188,27 @@ def test_a_loss_that_reads_values_names_the_way_out():
 def test_only_gradients_have_samples():
     with pytest.raises(ValueError, match="statistic 'x': per_sample is about gradients; it needs 'loss'"):
         StatisticSpec("x", "inputs", FisherDiagonal, per_sample=True)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-25, 1e15])
+def test_merged_sums_are_those_of_all_gradients(scale):
+    gradients = [torch.tensor([[3.0, 1.0]]) * scale, torch.tensor([[1.0, 2.0]])]
+    first, second, both = FisherDiagonal(FACTS), FisherDiagonal(FACTS), FisherDiagonal(FACTS)
+    for statistic, gradient in ((first, 0), (second, 1), (both, 0), (both, 1)):
+        statistic.observe_gradient(gradients[gradient])
+    first.merge(second)
+    assert torch.allclose(first.result(), both.result(), rtol=1e-6)
+
+
+def test_sums_go_on_from_their_state():
+    before, after, whole = FisherDiagonal(FACTS), FisherDiagonal(FACTS), FisherDiagonal(FACTS)
+    before.observe_gradient(torch.tensor([[3.0, 1.0]]))
+    after.load_state(before.state())
+    after.observe_gradient(torch.tensor([[1.0, 2.0]]))
+    for gradient in ([[3.0, 1.0]], [[1.0, 2.0]]):
+        whole.observe_gradient(torch.tensor(gradient))
+    assert torch.equal(after.result(), whole.result())
+
+
+def test_the_size_is_that_of_the_weight():
+    assert BATCH.nbytes(FACTS) == 8

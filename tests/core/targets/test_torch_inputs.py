@@ -11,6 +11,7 @@ from corepress.calibration import SecondMoment, collect
 from corepress.calibration.sharing import Sharing
 from corepress.calibration.undisturbed import undisturbed
 from corepress.targets import geometry, torch_weights
+from corepress.targets.torch_inputs import layer_input
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
@@ -315,3 +316,8 @@ def test_a_model_that_runs_in_inference_mode_is_seen():
     assert found.count == 10
     x = torch.cat(batches)
     assert torch.allclose(found.matrix[0], x.mT @ x / 10, atol=1e-6)
+
+
+def test_a_module_that_is_a_convolution_by_name_alone_has_no_columns():
+    seen = layer_input(nn.Linear(3, 2), "conv2d", "weight", ((values(1, 3, 4, 4),), {}), Sharing())
+    assert seen.columns() is None
