@@ -9,12 +9,10 @@ from corepress.cli.commands import Command
 from corepress.cli.input_options import input_options
 from corepress.cli.json_output import echo_json
 
-_PACKAGE = click.Path(path_type=Path, exists=True)
-
 
 @click.command(cls=Command)
-@click.argument("a", metavar="A.mlpackage", type=_PACKAGE)
-@click.argument("b", metavar="B.mlpackage", type=_PACKAGE)
+@click.argument("a", metavar="A.mlpackage", type=options.package_type)
+@click.argument("b", metavar="B.mlpackage", type=options.package_type)
 @input_options
 @options.json_option
 def diff(a: Path, b: Path, given: tuple[str, ...], is_random: bool, seed: int, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from corepress.cli.json_output import echo_json
 @click.option(
     "--against",
     metavar="Y.mlpackage",
-    type=click.Path(path_type=Path, exists=True),
+    type=options.package_type,
     help="Show the signal-to-noise ratio of each weight, compared with this package of the same model.",
 )
 @options.json_option

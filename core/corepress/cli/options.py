@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from corepress.cli.outputs import check_writable
-from corepress.files import write_text
+from corepress.files import sweep, write_text
 
 if TYPE_CHECKING:
     from corepress.pipeline import Plan, Report
@@ -17,7 +17,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 recipe_argument = click.argument("recipe", type=click.Path(path_type=Path))
 model_argument = click.argument("model", metavar="MODEL")
-package_argument = click.argument("package", metavar="X.mlpackage", type=click.Path(path_type=Path, exists=True))
+
+
+class _Package(click.Path):
+    """The path of a package that exists, or that a killed process has displaced: it is brought back first."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(value)
+        if not path.exists() and path.parent.is_dir():
+            sweep(path.resolve().parent)
+        return super().convert(value, param, ctx)
+
+
+package_type = _Package(path_type=Path, exists=True)
+package_argument = click.argument("package", metavar="X.mlpackage", type=package_type)
 state_option = click.option(
     "--state",
     type=click.Path(path_type=Path),
@@ -64,6 +77,6 @@ target_option = click.option(
 
 def print_table(table: "Plan | Report", as_json: bool, report_file: Path | None) -> None:
     """Print a plan or a report, and write it to a file if one is asked for."""
+    click.echo(table.to_json() if as_json else str(table))
     if report_file is not None:
         write_text(report_file, table.to_json() + "\n")
-    click.echo(table.to_json() if as_json else str(table))

@@ -29,6 +29,11 @@ def program_inputs(given: Sequence[str], expected: Iterable[Input], seed: int | 
     return generated | found
 
 
+def input_files(given: Sequence[str]) -> list[Path]:
+    """Return the files that `program_inputs` reads."""
+    return [Path(text.rpartition("=")[2]) for text in given]
+
+
 def _read(text: str) -> dict[str, Any]:
     name, is_named, file = text.rpartition("=")
     path = Path(file)

@@ -1,15 +1,20 @@
 """Describe the outputs of a program, and write them to files."""
 
+import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from corepress.cli.commands import WrongUsage
+from corepress.cli.outputs import check_writable
 from corepress.coreml.table import table
-from corepress.files import check_output, replacing, write_text
+from corepress.files import check_output, overlap, replacing
+
+_SUFFIXES = (".npy", ".json")
 
 
 def facts(outputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,37 +38,56 @@ def described(outputs: Mapping[str, Any]) -> str:
     return "\n".join(texts + [f"{name}: {_label(value)}" for name, value in outputs.items() if name not in arrays])
 
 
-def write(outputs: Mapping[str, Any], folder: Path) -> None:
+def check(names: Iterable[str], folder: Path, inputs: Iterable[Path]) -> None:
+    """Refuse outputs that cannot be written to a folder, or that would replace an input; nothing is written.
+
+    Raises:
+        WrongUsage: naming the file.
+    """
+    files = [folder / f"{stem}{suffix}" for stem in _stems(names).values() for suffix in _SUFFIXES]
+    for file in files if folder.is_dir() else ():
+        check_writable(file)
+    for file, given in itertools.product(files, inputs):
+        if overlap(file, given) == "is":
+            raise WrongUsage(f"--output-dir: the output {str(file)!r} would replace an input; give another folder")
+
+
+def write(outputs: Mapping[str, Any], folder: Path, force: bool = False) -> None:
     """Write each output to a file of its name in the folder, which is made if need be.
 
     Raises:
-        OutputError: a file cannot be written, in most cases before any of them is.
+        OutputError: a file cannot be written, in most cases before any of them is; or without `force`, it appeared
+            while the program ran, and what was to be written is kept under another name.
     """
     folder.mkdir(exist_ok=True)
-    files = {folder / name: outputs[output] for output, name in _file_names(outputs).items()}
+    stems = _stems(outputs)
+    files = {folder / f"{stems[name]}{_suffix(value)}": value for name, value in outputs.items()}
     for file in files:
         check_output(file)
     for file, value in files.items():
-        if isinstance(value, np.ndarray):
-            with replacing(file) as new, new.open("wb") as stream:
-                np.save(stream, value)
-        else:
-            write_text(file, json.dumps(value, indent=2) + "\n")
+        with replacing(file, replace=force) as new:
+            if isinstance(value, np.ndarray):
+                with new.open("wb") as stream:
+                    np.save(stream, value)
+            else:
+                new.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def _file_names(outputs: Mapping[str, Any]) -> dict[str, str]:
+def _suffix(value: Any) -> str:
+    return _SUFFIXES[0] if isinstance(value, np.ndarray) else _SUFFIXES[1]
+
+
+def _stems(names: Iterable[str]) -> dict[str, str]:
     """Return a file name for each output; names that differ in other characters than these get a number."""
     stems: dict[str, str] = {}
-    for name in outputs:
+    for name in names:
         stem = sanitized = re.sub(r"[^\w.-]", "_", name)
         number = 2
         # Some file systems do not distinguish upper and lower case.
         while stem.lower() in map(str.lower, stems.values()):
             stem, number = f"{sanitized}-{number}", number + 1
         stems[name] = stem
-    return {
-        name: f"{stem}.{'npy' if isinstance(outputs[name], np.ndarray) else 'json'}" for name, stem in stems.items()
-    }
+    return stems
 
 
 def _of_array(value: Any) -> dict[str, Any]:

@@ -42,14 +42,16 @@ def run(
     """
     from corepress import coreml
     from corepress.cli import program_outputs
-    from corepress.cli.program_inputs import program_inputs
+    from corepress.cli.program_inputs import input_files, program_inputs
 
     if output_dir is not None:
         _check_folder(output_dir, force, package)
     executable = coreml.Executable(package, precision=precision)
+    if output_dir is not None:
+        program_outputs.check(executable.outputs, output_dir, input_files(given))
     outputs = executable.run(program_inputs(given, executable.inputs, seed if is_random else None))
     if output_dir is not None:
-        program_outputs.write(outputs, output_dir)
+        program_outputs.write(outputs, output_dir, force)
     if as_json:
         echo_json(program_outputs.facts(outputs))
     else:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from corepress.coreml._coremltools import ct, load_milproto, mil_convert, undisturbed
-from corepress.coreml.package import check_unchanged, name_of, open_package
+from corepress.coreml.package import open_package, reading
 from corepress.errors import ExportError
 
 
@@ -30,17 +30,12 @@ def load_program(mlmodel: Any, version: int | None = None) -> Any:
     Its operations are those of the specification `version`, by default that of the model.
     """
     spec = mlmodel.get_spec()
-    try:
-        program = load_milproto(
+    with reading(mlmodel):
+        return load_milproto(
             model_spec=spec,
             specification_version=int(version or spec.specificationVersion),
             file_weights_dir=mlmodel.weights_dir,
         )
-    except Exception as error:
-        check_unchanged(mlmodel)
-        raise ExportError(f"{name_of(mlmodel)} cannot be read, its weight file may be damaged: {error}") from error
-    check_unchanged(mlmodel)
-    return program
 
 
 def blocks(program: Any) -> Iterator[Any]:

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from corepress.coreml.package import source_of
 from corepress.errors import ExportError, OutputError
-from corepress.files import replacing
+from corepress.files import check_output, overlap, replacing
 
 
 def save(mlmodel: Any, path: str | Path) -> None:
@@ -19,7 +20,11 @@ def save(mlmodel: Any, path: str | Path) -> None:
     out = Path(path)
     if out.suffix != ".mlpackage":
         raise ExportError(f"{out}: the name of a package ends in .mlpackage")
+    source = source_of(mlmodel)
+    if source is not None and (relation := overlap(source, out)) not in (None, "is"):
+        raise ExportError(f"{out}: the model was read from {str(source)!r}, which {relation} it; give another path")
     try:
+        check_output(out, package=True)
         with replacing(out, package=True) as new:
             mlmodel.save(str(new))
     except OutputError as error:

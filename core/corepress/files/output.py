@@ -13,8 +13,19 @@ from corepress.files.workspace import workspace
 def check_output(out: Path, *, package: bool = False) -> Path:
     """Refuse an output that cannot be written, and return the path to write to: where `out` is a link, its target.
 
-    An existing output must be a regular file, or with `package` a Core ML package: nothing else may be replaced. The
-    place is tried with a temporary file.
+    An existing output must be a regular file, or with `package` a Core ML package: nothing else may be replaced, and
+    nothing may be written into a package. The place is tried with a temporary file.
+
+    Raises:
+        OutputError: with the reason and the way out; nothing has changed.
+    """
+    target = check_place(out, package=package)
+    check_kind(out, target, package)
+    return target
+
+
+def check_place(out: Path, *, package: bool = False) -> Path:
+    """Refuse a place that cannot be written to, and return the path to write to, whatever is there now.
 
     Raises:
         OutputError: with the reason and the way out; nothing has changed.
@@ -23,13 +34,40 @@ def check_output(out: Path, *, package: bool = False) -> Path:
         target = _followed(out)
         if not target.parent.is_dir():
             raise OutputError(f"{out}: there is no folder {str(target.parent)!r}; make it first")
-        _check_kind(out, target, package)
+        for folder in target.absolute().parents:
+            if is_package(folder):
+                raise OutputError(f"{out} lies in the package {str(folder)!r}; give a path outside of it")
         _try_place(target, package)
     except OutputError:
         raise
-    except OSError as error:
-        raise OutputError(f"{out} cannot be written: {reason_of(error)}") from error
+    except (OSError, ValueError) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else error
+        raise OutputError(f"{out} cannot be written: {reason}") from error
     return target
+
+
+def check_kind(out: Path, target: Path, package: bool) -> None:
+    """Refuse to replace anything but a file by a file, and a package by a package.
+
+    Raises:
+        OutputError: naming `out`, whose target is `target`.
+    """
+    if not os.path.lexists(target):
+        return
+    if target.is_symlink():
+        raise OutputError(f"{out} is a link to {str(target.readlink())!r}, which does not exist; remove the link")
+    if package:
+        if not target.is_dir():
+            raise OutputError(f"{out} is a file, and no package that can be replaced; remove it first")
+        if not is_package(target):
+            raise OutputError(
+                f"{out} is a folder that holds no Core ML package, so it is not replaced; "
+                "remove it, or give another name"
+            )
+    elif target.is_dir():
+        raise OutputError(f"{out} is a folder, and no file that can be replaced; give the path of a file")
+    elif not target.is_file():
+        raise OutputError(f"{out} is no regular file; give the path of a file")
 
 
 def reason_of(error: OSError) -> str:
@@ -68,28 +106,8 @@ def overlap(first: Path, second: Path) -> str | None:
 
 
 def _followed(out: Path) -> Path:
-    if not out.is_symlink():
-        return out
-    if not out.exists():
-        raise OutputError(f"{out} is a link to {str(out.readlink())!r}, which does not exist; remove the link")
-    return out.resolve()
-
-
-def _check_kind(out: Path, target: Path, package: bool) -> None:
-    if not os.path.lexists(target):
-        return
-    if package:
-        if not target.is_dir():
-            raise OutputError(f"{out} is a file, and no package that can be replaced; remove it first")
-        if not is_package(target):
-            raise OutputError(
-                f"{out} is a folder that holds no Core ML package, so it is not replaced; "
-                "remove it, or give another name"
-            )
-    elif target.is_dir():
-        raise OutputError(f"{out} is a folder, and no file that can be replaced; give the path of a file")
-    elif not target.is_file():
-        raise OutputError(f"{out} is no regular file; give the path of a file")
+    """Return the path that a link leads to; a link to nothing is returned itself."""
+    return out.resolve() if out.is_symlink() and out.exists() else out
 
 
 def _try_place(target: Path, package: bool) -> None:

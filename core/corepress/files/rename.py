@@ -1,22 +1,51 @@
 """Renames that the operating system does in one step, with the next best where it cannot."""
 
+import contextlib
 import ctypes
 import errno
 import os
+import shutil
 import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 _CURRENT_FOLDER = -100  # AT_FDCWD of Linux
-# The flags of renameat2 (Linux) and renamex_np (macOS).
-_NO_REPLACE, _EXCHANGE = (4, 2) if sys.platform == "darwin" else (1, 2)
-_UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2  # of renameat2 (Linux)
+_RENAME_EXCL, _RENAME_SWAP = 4, 2  # of renamex_np (macOS)
+_NO_REPLACE = _RENAME_EXCL if sys.platform == "darwin" else _RENAME_NOREPLACE
+_EXCHANGE = _RENAME_SWAP if sys.platform == "darwin" else _RENAME_EXCHANGE
+# Layered file systems, such as those of containers, cannot rename a folder of a lower layer (EXDEV).
+_UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV}
 
 
 def exchange(first: Path, second: Path) -> bool:
     """Exchange two existing paths in one step; return False, with nothing done, where the system cannot."""
     return _rename(first, second, _EXCHANGE)
+
+
+def free_name(source: Path, taken: Path) -> Path:
+    """Rename a file or a folder to a free name beside one that is taken, and return it: `out-2.pt` for `out.pt`."""
+    number = 2
+    while True:
+        free = taken.with_name(f"{taken.stem}-{number}{taken.suffix}")
+        with contextlib.suppress(FileExistsError):
+            rename_exclusively(source, free)
+            return free
+        number += 1
+
+
+def move_away(source: Path, target: Path) -> None:
+    """Rename a folder, or copy and remove it where the file system cannot rename it; `target` is whole or missing."""
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        copy = target.with_name(f"{target.name}.copy")
+        shutil.copytree(source, copy, symlinks=True)
+        copy.rename(target)
+        shutil.rmtree(source)
 
 
 def rename_exclusively(source: Path, target: Path) -> None:

@@ -6,13 +6,14 @@ write to the same folder finds and removes what a killed process has left.
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from corepress.files.rename import rename_exclusively
+from corepress.files.rename import free_name, rename_exclusively
 
 try:
     import fcntl
@@ -20,8 +21,13 @@ except ImportError:  # Windows has no such locks; leftovers of killed processes 
     fcntl = None  # type: ignore[assignment]
 
 PREFIX = ".corepress-"
+MARK = "workspace-of-corepress"
+"""A file in every workspace, which tells it from folders of other people."""
+
 DISPLACED = "displaced"
 """The subfolder of a workspace for an output that is on its way out."""
+
+_NAME = re.compile(re.escape(PREFIX) + r"[a-z0-9_]{8}")
 
 
 @contextmanager
@@ -35,7 +41,7 @@ def workspace(parent: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         os.close(lock)
 
 
@@ -46,24 +52,54 @@ def sweep(parent: Path) -> None:
     """
     for folder in parent.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
-            lock = os.open(folder, os.O_RDONLY)
-            try:
-                if _lock(lock):
-                    _give_back(folder)
-                    shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(lock)
+            if _is_workspace(folder):
+                _sweep_one(folder)
+
+
+def _sweep_one(folder: Path) -> None:
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        if _lock(lock):
+            _give_back(folder)
+            _remove(folder)
+    finally:
+        os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a workspace, its mark last, so that a later sweep goes on where this one is killed."""
+    with contextlib.suppress(OSError):
+        for entry in folder.iterdir():
+            if entry.name == MARK:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_workspace(folder: Path) -> bool:
+    """Tell whether corepress has made a folder; a process may have been killed before it could mark it."""
+    if folder.is_symlink() or not folder.is_dir() or not _NAME.fullmatch(folder.name):
+        return False
+    return (folder / MARK).is_file() or not any(folder.iterdir())
 
 
 def _locked_folder(parent: Path) -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-        lock = os.open(folder, os.O_RDONLY)
-        _lock(lock)
-        # Another process may have swept the folder away before it was locked.
-        if folder.exists():
-            return folder, lock
-        os.close(lock)
+        # Another process may take the folder for a leftover as long as it is not locked.
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(folder, os.O_RDONLY)
+            try:
+                if (_lock(lock) or not _locks(parent)) and folder.is_dir():
+                    (folder / MARK).touch()
+                    return folder, lock
+            except BaseException:
+                os.close(lock)
+                raise
+            os.close(lock)
 
 
 def _lock(folder: int) -> bool:
@@ -77,8 +113,28 @@ def _lock(folder: int) -> bool:
     return True
 
 
+def _locks(parent: Path) -> bool:
+    """Tell whether the file system of a folder has locks."""
+    if fcntl is None:
+        return False
+    folder = os.open(parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(folder)
+    return True
+
+
 def _give_back(folder: Path) -> None:
     for displaced in (folder / DISPLACED).glob("*"):
-        # The name may be taken again: then the displaced output has been replaced.
-        with contextlib.suppress(FileExistsError):
-            rename_exclusively(displaced, folder.parent / displaced.name)
+        target = folder.parent / displaced.name
+        try:
+            rename_exclusively(displaced, target)
+        except FileExistsError:
+            if (folder / displaced.name).exists():
+                # The new output never took the name, so that this is the only copy of the old one.
+                free_name(displaced, target)

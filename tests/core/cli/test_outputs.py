@@ -1,7 +1,9 @@
 """What outputs may be: nothing that exists is lost, and what cannot be written is refused before any work."""
 
 import json
+import os
 
+import numpy as np
 import pytest
 import torch
 from tests.core.files.packages import stamp_of, write_package
@@ -9,6 +11,7 @@ from torch import nn
 
 from corepress import coreml
 from corepress.cli.outputs import size_on_disk
+from corepress.files.workspace import DISPLACED, MARK, PREFIX
 
 NO_WORK = "raise SystemExit('the model was made before the outputs were checked')"
 
@@ -81,7 +84,9 @@ COMPRESS = ("compress", "recipe.yaml")
         ((*PLAN, "models:digits", "--report", "../{here}/recipe.yaml"), "is RECIPE 'recipe.yaml'; give another path"),
         ((*PLAN, "models:digits", "--state", "state.pt", "--report", "state.pt"), "is --state 'state.pt'"),
         ((*PLAN, "source.mlpackage", "--report", "source.mlpackage"), "source.mlpackage is a folder"),
-        ((*PLAN, "source.mlpackage", "--report", "source.mlpackage/r.json"), "lies in MODEL 'source.mlpackage'"),
+        ((*PLAN, "source.mlpackage", "--report", "source.mlpackage/r.json"), "r.json lies in the package '"),
+        ((*PLAN, "models:digits", "--report", "source.mlpackage/Manifest.json"), "json lies in the package '"),
+        ((*COMPRESS, "models:digits", "-o", "source.mlpackage/x.pt"), "x.pt lies in the package '"),
         (
             (*PLAN, "models:digits", "--report", "dangling.pt"),
             "dangling.pt is a link to 'nowhere'",
@@ -103,7 +108,7 @@ COMPRESS = ("compress", "recipe.yaml")
         ),
         (
             (*COMPRESS, "models:digits", "-o", "source.mlpackage", "--report", "source.mlpackage/r.json", "--force"),
-            "-o 'source.mlpackage' holds --report 'source.mlpackage/r.json'",
+            "source.mlpackage/r.json lies in the package '",
         ),
         ((*COMPRESS, "source.mlpackage", "-o", "source.mlpackage"), "source.mlpackage exists; --force replaces it"),
         (
@@ -175,8 +180,6 @@ def test_links_to_a_file_and_to_a_package_are_followed(run, folder):
 
 
 def test_names_of_outputs_that_differ_in_a_sign_do_not_share_a_file(tmp_path):
-    import numpy as np
-
     from corepress.cli.program_outputs import write
 
     write({"a/b": np.zeros(1), "a:b": np.ones(1), "A_b": {"label": 1.0}}, tmp_path / "out")
@@ -186,8 +189,6 @@ def test_names_of_outputs_that_differ_in_a_sign_do_not_share_a_file(tmp_path):
 
 
 def test_no_output_is_written_when_one_of_them_cannot_be(tmp_path):
-    import numpy as np
-
     from corepress.cli.program_outputs import write
     from corepress.errors import OutputError
 
@@ -195,3 +196,68 @@ def test_no_output_is_written_when_one_of_them_cannot_be(tmp_path):
     with pytest.raises(OutputError, match=r"b.npy is a folder"):
         write({"a": np.zeros(1), "b": np.ones(1)}, tmp_path)
     assert list(tmp_path.iterdir()) == [tmp_path / "b.npy"]
+
+
+@pytest.fixture
+def own_package(folder):
+    """A package of a model with one input, and an array for it."""
+    coreml.save(coreml.convert(nn.Linear(8, 8), torch.rand(1, 8)), "own.mlpackage")
+    program = coreml.Executable("own.mlpackage")
+    return program.inputs[0].name, program.outputs[0]
+
+
+def test_an_input_is_not_replaced_by_an_output(run, folder, own_package):
+    given, output = own_package
+    np.save(f"{output}.npy", np.ones((1, 8), np.float32))
+    arguments = ("run", "own.mlpackage", "--input", f"{given}={output}.npy", "--output-dir", ".", "--force")
+    result = run(*arguments)
+    assert (result.exit_code, result.stderr) == (
+        2,
+        f"Error: --output-dir: the output '{output}.npy' would replace an input; give another folder\n",
+    )
+    assert np.array_equal(np.load(f"{output}.npy"), np.ones((1, 8)))
+
+
+def test_an_output_of_a_program_that_appears_while_it_runs_stays(run, folder, own_package, monkeypatch):
+    _, output = own_package
+    original = coreml.Executable.run
+
+    def running(self, *arguments, **options):
+        (folder / "out").mkdir()
+        (folder / "out" / f"{output}.npy").write_text("of another process")
+        return original(self, *arguments, **options)
+
+    monkeypatch.setattr(coreml.Executable, "run", running)
+    result = run("run", "own.mlpackage", "--random", "--output-dir", "out")
+    assert result.exit_code == 1
+    assert f"{output}.npy appeared while the work was going on" in result.stderr
+    assert (folder / "out" / f"{output}.npy").read_text() == "of another process"
+    assert np.load(folder / "out" / f"{output}-2.npy").shape == (1, 8)
+
+
+@pytest.mark.parametrize("command", ["inspect", "run", "diff"])
+def test_commands_find_a_package_that_a_killed_process_has_displaced(run, folder, own_package, command):
+    leftover = folder / f"{PREFIX}a1b2c3d4"
+    (leftover / DISPLACED).mkdir(parents=True)
+    (leftover / MARK).touch()
+    (folder / "own.mlpackage").rename(leftover / DISPLACED / "own.mlpackage")
+    arguments = {"inspect": (), "run": ("--random",), "diff": ("own.mlpackage",)}[command]
+    result = run(command, "own.mlpackage", *arguments)
+    assert result.exit_code == 0, result.stderr
+    assert not leftover.exists()
+
+
+@pytest.mark.parametrize("taken_by", ["folder", "dangling link"])
+@pytest.mark.parametrize("force", [False, True])
+def test_a_result_is_kept_when_something_else_takes_its_name_during_the_work(run, folder, taken_by, force):
+    meanwhile = "pathlib.Path('o.pt').mkdir()" if taken_by == "folder" else "pathlib.Path('o.pt').symlink_to('nowhere')"
+    module = f"taken_{taken_by.split()[0]}_{force}".lower()
+    (folder / f"{module}.py").write_text(
+        f"import pathlib\nimport models\ndef network():\n    {meanwhile}\n    return models.digits()\n"
+    )
+    result = run("compress", "recipe.yaml", f"{module}:network", "-o", "o.pt", *(["--force"] if force else []))
+    assert result.exit_code == 1
+    assert result.stderr.endswith("; the result is o-2.pt\n")
+    assert torch.load("o-2.pt", weights_only=True)
+    assert os.path.lexists("o.pt")
+    assert not (folder / "o.pt").is_file()

@@ -65,6 +65,7 @@ class Executable:
         self.inputs: tuple[Input, ...] = inputs_of(function, description)
         self.states: tuple[Input, ...] = states_of(function)
         self._block = prepared.block
+        self.outputs: tuple[str, ...] = tuple(wanted)
         self._results = {name: (prepared.slot(var), type_name(var)) for name, var in wanted.items()}
         self._names = tuple(function.inputs)
         self._template = prepared.template
