@@ -1,11 +1,12 @@
-"""Published reports of trouble on devices, as data with their source; plans warn by them."""
+"""Published reports of trouble on devices, as data with their sources; plans warn about weights that they concern."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
-from corepress.encoding import AffineForm, Form, PaletteForm
+from corepress.config.suggestions import some_names
+from corepress.encoding import AffineForm, Form, PaletteForm, SparseForm
 from corepress.errors import PlanError
 
 COMPUTE_UNITS = ("ALL", "CPU_AND_NE", "CPU_AND_GPU", "CPU_ONLY")
@@ -16,16 +17,18 @@ _NEURAL_ENGINE = frozenset({"ALL", "CPU_AND_NE"})
 class DeviceReport:
     """A published report that a device refuses a package, crashes on it, or computes something else.
 
-    `source` is its address, `seen_on` the systems that it names. It concerns packages that run on one of the
-    `compute_units` and hold weights of the form `kind` ("affine" or "palettized"), where the further conditions on the
-    form hold; with `state_multiple`, programs with a state whose last dimension is no multiple of that number.
-    `stateful` limits it to programs with states.
+    `source` is its address, `earlier` the address of a report that it follows up, `seen_on` the systems that it names,
+    `way_out` what to do about it. It concerns packages that run on one of the `compute_units` and hold weights of the
+    form `kind` ("affine" or "palettized"), pruned or not, where the further conditions on the form hold; with
+    `state_multiple`, programs with a state whose last dimension is no multiple of that number. `stateful` limits it to
+    programs with states.
     """
 
     source: str
     seen_on: str
     symptom: str
     way_out: str
+    earlier: str | None = None
     compute_units: frozenset[str] = _NEURAL_ENGINE
     kind: str | None = None
     n_bits: int | None = None
@@ -33,8 +36,15 @@ class DeviceReport:
     stateful: bool = False
     state_multiple: int | None = None
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The addresses of the report and of the one that it follows up."""
+        return (self.source,) if self.earlier is None else (self.source, self.earlier)
+
     def concerns_form(self, form: Form) -> bool:
-        """Tell whether a weight of that form is one that the report is about."""
+        """Tell whether a weight of that form, or its kept values, are of the form that the report is about."""
+        if isinstance(form, SparseForm):
+            return self.concerns_form(form.payload)
         if self.kind is None or form.kind != self.kind:
             return False
         bits = form.n_bits if isinstance(form, AffineForm | PaletteForm) else None
@@ -49,10 +59,11 @@ class DeviceReport:
 
 DEVICE_REPORTS = (
     DeviceReport(
-        source="https://github.com/apple/coreai-models/issues/55",
+        source="https://github.com/apple/coreai-models/issues/205",
+        earlier="https://github.com/apple/coreai-models/issues/55",
         seen_on="macOS 27 beta, M4 Max",
-        symptom="the compiler of the Neural Engine crashes on int4 weights in blocks of a static language model, or "
-        "leaves the model to the GPU without a word",
+        symptom="the compiler of the Neural Engine fails on int4 weights in blocks of a static language model without "
+        "an error code, and the package runs on the GPU; earlier betas, before 27 August 2026, crashed",
         way_out="palettize to 4 bits instead",
         kind="affine",
         n_bits=4,
@@ -68,12 +79,23 @@ DEVICE_REPORTS = (
     ),
     DeviceReport(
         source="https://github.com/apple/coremltools/issues/2716",
-        seen_on="macOS 26, M4",
+        seen_on="macOS 26.5, M5 Max",
         symptom="a stateful program with palettes of 4 bits crashes on the Neural Engine after 100 to 200 predictions",
-        way_out="try many predictions on a device before you ship",
+        way_out="run several hundred predictions on a device before you ship; the reporter's package that Core ML Tools "
+        "8.3 made of the same source does not crash",
         kind="palettized",
         n_bits=4,
         stateful=True,
+    ),
+    DeviceReport(
+        source="https://github.com/apple/coremltools/pull/2688",
+        seen_on="macOS 26.6.2, M4",
+        symptom="one comment of 23 September 2026, which nobody has confirmed, says that the Neural Engine did not load "
+        "a package for iOS18 with palettes of 4 bits and no per-channel scale, which Core ML Tools 9.0 made of "
+        "Qwen3-Embedding-0.6B",
+        way_out="load the package on a device before you ship",
+        kind="palettized",
+        n_bits=4,
     ),
     DeviceReport(
         source="https://github.com/apple/coremltools/issues/2631",
@@ -109,10 +131,7 @@ def device_warnings(
         concerned += [name for name, shape in states.items() if report.concerns_state(shape)]
         if concerned:
             warnings.append(
-                f"{_named(concerned)}: {report.symptom} (seen on {report.seen_on}, {report.source}); {report.way_out}"
+                f"{some_names(concerned)}: {report.symptom} (seen on {report.seen_on}, "
+                f"{' and '.join(report.sources)}); {report.way_out}"
             )
     return warnings
-
-
-def _named(names: list[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

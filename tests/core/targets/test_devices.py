@@ -27,10 +27,14 @@ def _sources(forms, states=None, units="CPU_AND_NE"):
         (DenseForm(), []),
         (AffineForm(8, scales=8), []),
         (AffineForm(4, scales=8), []),
-        (BLOCKS, ["55", "279"]),
+        (BLOCKS, ["205", "279"]),
         (AffineForm(8, scales=8, blockwise=True), ["279"]),
-        (PaletteForm(4), []),
+        (PaletteForm(4), ["2688"]),
+        (PaletteForm(6), []),
         (SparseForm(0.5), []),
+        (SparseForm(0.5, BLOCKS), ["205", "279"]),
+        (SparseForm(0.5, PaletteForm(4)), ["2688"]),
+        (SparseForm(0.5, AffineForm(8)), []),
     ],
 )
 def test_weights_are_warned_about_by_their_form(form, expected):
@@ -41,7 +45,8 @@ def test_stateful_programs_are_warned_about_by_their_states():
     assert _sources({}, {"cache": (1, 8, 64)}) == []
     assert _sources({}, {"cache": (1, 8, 270)}) == ["2631"]
     assert _sources({}, {"cache": (1, 8, None)}) == []
-    assert _sources({"a": PaletteForm(4)}, {"cache": (1, 64)}) == ["2716"]
+    assert _sources({"a": PaletteForm(4)}, {"cache": (1, 64)}) == ["2716", "2688"]
+    assert "2716" in _sources({"a": SparseForm(0.5, PaletteForm(4))}, {"cache": (1, 64)})
     assert _sources({"a": PaletteForm(6)}, {"cache": (1, 64)}) == []
 
 
@@ -52,9 +57,17 @@ def test_only_packages_that_may_run_on_the_neural_engine_are_warned_about(units)
 
 def test_a_warning_names_the_weights_the_trouble_the_source_and_the_way_out():
     (text, _) = device_warnings(dict.fromkeys("abcde", BLOCKS), {}, "ALL")
-    assert text.startswith("a, b, c and 2 more: the compiler of the Neural Engine crashes")
+    assert text.startswith("a, b, c and 2 more: the compiler of the Neural Engine fails on int4")
+    assert "https://github.com/apple/coreai-models/issues/205" in text
     assert "https://github.com/apple/coreai-models/issues/55" in text
     assert text.endswith("; palettize to 4 bits instead")
+
+
+def test_facts_of_the_reports():
+    assert SOURCES["2716"].seen_on == "macOS 26.5, M5 Max"
+    assert "Core ML Tools 8.3" in SOURCES["2716"].way_out
+    assert SOURCES["205"].earlier == "https://github.com/apple/coreai-models/issues/55"
+    assert "one comment" in SOURCES["2688"].symptom
 
 
 def test_compute_units_are_names_or_those_of_coremltools():
@@ -101,8 +114,10 @@ def test_the_plan_of_a_stateful_program_warns():
 
 def test_the_documentation_holds_the_reports():
     rows = [
-        f"| {report.symptom} | {report.seen_on} | {report.way_out} | [source]({report.source}) |"
+        f"| {report.symptom} | {report.seen_on} | {report.way_out} | "
+        + ", ".join(f"[source]({source})" for source in report.sources)
+        + " |"
         for report in DEVICE_REPORTS
     ]
-    table = "\n".join(["| trouble | seen on | way out | source |", "|---|---|---|---|", *rows])
+    table = "\n".join(["| problem | seen on | what to do | source |", "|---|---|---|---|", *rows])
     assert table in DOCS.read_text(encoding="utf-8")
