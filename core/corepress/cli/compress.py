@@ -77,10 +77,10 @@ def compress(
         raise WrongUsage(f"{out}: the name must end in one of {', '.join(_SUFFIXES)}")
     from corepress import Pipeline
     from corepress.cli.example_inputs import example_inputs
-    from corepress.cli.models import is_package, load_any, safetensors_torch
+    from corepress.cli.models import load_any, names_package, safetensors_torch
     from corepress.cli.references import called, function, resolve
 
-    from_package = is_package(model)
+    from_package = names_package(model)
     outputs = {"-o": out, "--report": report_file}
     in_place = from_package and overlap(out, Path(model)) == "is"
     check_apart(

@@ -21,7 +21,7 @@ def load_model(reference: str, state_file: Path | None) -> nn.Module:
     Raises:
         WrongUsage: there is no such model, or the state does not fit it.
     """
-    if is_package(reference):
+    if names_package(reference):
         raise WrongUsage(f"model {reference!r}: give the torch model as package.module:name")
     found = resolve(reference, "model")
     model = found if isinstance(found, nn.Module) else called(found, reference, "model")
@@ -35,7 +35,7 @@ def load_model(reference: str, state_file: Path | None) -> nn.Module:
         raise WrongUsage(f"{state_file}: {error}") from error
 
 
-def is_package(reference: str) -> bool:
+def names_package(reference: str) -> bool:
     """Return whether a model reference is the path of a Core ML package."""
     return Path(reference).suffix == ".mlpackage"
 
@@ -46,7 +46,7 @@ def load_any(reference: str, state_file: Path | None) -> nn.Module | Path:
     Raises:
         WrongUsage: there is no such model, or a state is given for a package.
     """
-    if not is_package(reference):
+    if not names_package(reference):
         return load_model(reference, state_file)
     if state_file is not None:
         raise WrongUsage(f"{reference}: a Core ML package contains its weights; remove --state")

@@ -38,10 +38,10 @@ def plan(
     be in the current directory. MODEL can also be the path of an .mlpackage.
     """
     from corepress import Pipeline
-    from corepress.cli.models import is_package, load_any
+    from corepress.cli.models import load_any, names_package
 
     outputs = {"--report": report_file}
-    check_apart(outputs, {"RECIPE": recipe, "--state": state, "MODEL": Path(model) if is_package(model) else None})
+    check_apart(outputs, {"RECIPE": recipe, "--state": state, "MODEL": Path(model) if names_package(model) else None})
     pipeline = Pipeline.from_yaml(recipe)
     module = load_any(model, state)
     check_apart(outputs, {"MODEL": source_of(model)})

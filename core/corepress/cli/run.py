@@ -23,7 +23,9 @@ from corepress.files import overlap
     type=click.Path(path_type=Path, file_okay=False),
     help="Write each output to DIR/NAME.npy. Write labels and probabilities of classifiers to DIR/NAME.json.",
 )
-@click.option("--force", is_flag=True, help="Write to DIR even if it is not empty.")
+@click.option(
+    "--force", is_flag=True, help="Write to DIR even if it is not empty, and replace files of the same names."
+)
 @options.json_option
 def run(
     package: Path,

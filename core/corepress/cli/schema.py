@@ -12,9 +12,9 @@ from corepress.plugin import registry
 @click.command(cls=Command)
 @click.argument("algorithm", required=False)
 def schema(algorithm: str | None) -> None:
-    """Print the JSON Schema of recipes or of ALGORITHM.
+    """Print the JSON Schema of recipes, or of the configuration of ALGORITHM.
 
-    Without ALGORITHM, print the schema of recipes. With it, print the schema of its configuration.
+    Editors use it to complete and check a recipe.
     """
     from corepress.pipeline.recipe import recipe_schema
 

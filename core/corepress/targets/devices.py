@@ -81,8 +81,8 @@ DEVICE_REPORTS = (
         source="https://github.com/apple/coremltools/issues/2716",
         seen_on="macOS 26.5, M5 Max",
         symptom="a stateful program with palettes of 4 bits crashes on the Neural Engine after 100 to 200 predictions",
-        way_out="run several hundred predictions on a device before you ship; the reporter's package that Core ML Tools "
-        "8.3 made of the same source does not crash",
+        way_out="run several hundred predictions on a device before you ship; the reporter's package that Core ML "
+        "Tools 8.3 made of the same source does not crash",
         kind="palettized",
         n_bits=4,
         stateful=True,
@@ -90,8 +90,8 @@ DEVICE_REPORTS = (
     DeviceReport(
         source="https://github.com/apple/coremltools/pull/2688",
         seen_on="macOS 26.6.2, M4",
-        symptom="one comment of 23 September 2026, which nobody has confirmed, says that the Neural Engine did not load "
-        "a package for iOS18 with palettes of 4 bits and no per-channel scale, which Core ML Tools 9.0 made of "
+        symptom="one comment of 23 September 2026, which nobody has confirmed, says that the Neural Engine did not "
+        "load a package for iOS18 with palettes of 4 bits and no per-channel scale, which Core ML Tools 9.0 made of "
         "Qwen3-Embedding-0.6B",
         way_out="load the package on a device before you ship",
         kind="palettized",
