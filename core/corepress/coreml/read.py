@@ -1,6 +1,5 @@
 """Reading back: the weights of an ML program as encodings."""
 
-from functools import cached_property
 from typing import Any
 
 import attrs
@@ -52,23 +51,25 @@ class PackageWeight:
         """Whether the weight is more than a plain constant."""
         return self.ops != ("const",)
 
-    @cached_property
+    @property
     def encoding(self) -> WeightEncoding:
-        """How the weight is stored; raises ExportError for a chain that no encoding describes."""
+        """How the weight is stored, parsed anew; raises ExportError for a chain that no encoding describes."""
         return encoding_of(self.var)
 
-    @cached_property
+    @property
     def value(self) -> Tensor:
-        """The decoded weight in float32, exactly as the program's operations round it."""
-        return value_of(self.encoding, self.var) if self.compressed else self.encoding.decode()
+        """The weight in float32, decoded anew, exactly as the program's operations round it."""
+        encoding = self.encoding
+        return value_of(encoding, self.var) if self.compressed else encoding.decode()
 
-    @cached_property
+    @property
     def distinct(self) -> int:
-        """The number of distinct values."""
+        """The number of distinct values, counted anew."""
+        value = self.value
         if self.dtype != "fp16":
-            return int(torch.unique(self.value).numel())
+            return int(torch.unique(value).numel())
         # Half precision has few enough bit patterns to count them all; adding zero makes one of both zeros.
-        patterns = (self.value.half() + 0.0).view(torch.int16).flatten().int() & 0xFFFF
+        patterns = (value.half() + 0.0).view(torch.int16).flatten().int() & 0xFFFF
         return int(torch.bincount(patterns, minlength=1).count_nonzero())
 
 

@@ -196,11 +196,12 @@ def _kinds(encoding: WeightEncoding) -> tuple[str, ...] | None:
 def _check_values(name: str, wanted: Tensor, stored: PackageWeight) -> None:
     if tuple(wanted.shape) != stored.shape:
         raise VerificationError(f"{name}: shape {tuple(wanted.shape)} in the model, {stored.shape} in the package")
-    if torch.equal(stored.value, wanted):
+    value = stored.value
+    if torch.equal(value, wanted):
         return
-    different = stored.value != wanted
+    different = value != wanted
     index = tuple(int(i) for i in different.nonzero()[0])
     raise VerificationError(
         f"{name}: {int(different.sum())} of {wanted.numel()} values differ, the first at index {index}: "
-        f"{stored.value[index].item()!r} in the package, {wanted[index].item()!r} in the model ({stored.dtype})"
+        f"{value[index].item()!r} in the package, {wanted[index].item()!r} in the model ({stored.dtype})"
     )

@@ -18,25 +18,6 @@ def equally_spaced(low: Tensor, high: Tensor, k: int) -> Tensor:
     return ((steps.flip(0) * low + steps * high) / max(k - 1, 1)).float()
 
 
-def uniform(values: Tensor, k: int) -> Tensor:
-    """Return k values (G, k) that are equally spaced from the smallest to the largest of each group (G, n)."""
-    return equally_spaced(*values.aminmax(dim=1, keepdim=True), k)
-
-
-def unique(values: Tensor, k: int) -> Tensor | None:
-    """Return the distinct values of every group (G, n), ascending, as (G, k); None where a group has more than k.
-
-    A group of fewer repeats its last one.
-    """
-    ordered = values.sort(dim=1).values
-    rank = torch.zeros(values.shape, dtype=torch.int64)
-    torch.cumsum(ordered[:, 1:] != ordered[:, :-1], dim=1, out=rank[:, 1:])
-    if values.numel() and int(rank[:, -1].max()) >= k:
-        return None
-    table = ordered[:, -1:].repeat(1, k)
-    return table.scatter_(1, rank, ordered)
-
-
 def normal_grid(k: int) -> Tensor:
     """Return k ascending quantiles of a standard normal distribution from -1 to 1, float32; one of them is zero.
 

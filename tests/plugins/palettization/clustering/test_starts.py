@@ -9,8 +9,6 @@ from corepress_plugins.palettization.clustering.starts import (
     normal_float,
     normal_float_fit,
     normal_grid,
-    uniform,
-    unique,
 )
 
 # The levels as they are published with QLoRA.
@@ -20,20 +18,6 @@ NF4 += [0.07958030, 0.16093020, 0.24611230, 0.33791524, 0.44070983, 0.56261700, 
 
 def normal(groups: int, n: int) -> torch.Tensor:
     return torch.randn(groups, n, generator=torch.Generator().manual_seed(0))
-
-
-def test_uniform_centroids_go_from_the_smallest_to_the_largest_value() -> None:
-    values = torch.tensor([[0.0, 3.0, 1.0], [5.0, 5.0, 5.0]])
-    assert uniform(values, 4).tolist() == [[0, 1, 2, 3], [5, 5, 5, 5]]
-
-
-def test_the_distinct_values_ascend_and_the_last_is_repeated() -> None:
-    values = torch.tensor([[2.0, -1.0, 2.0, 7.0], [0.0, -0.0, 3.0, 3.0]])
-    assert unique(values, 4).tolist() == [[-1, 2, 7, 7], [0, 3, 3, 3]]
-
-
-def test_too_many_distinct_values_have_no_table() -> None:
-    assert unique(torch.tensor([[1.0, 1.0, 1.0], [1.0, 2.0, 3.0]]), 2) is None
 
 
 def test_sixteen_levels_are_those_of_nf4() -> None:
