@@ -11,7 +11,23 @@ MODES = ("together", "sequential")
 def _blocks(value: Iterable[str] | None) -> tuple[str, ...] | None:
     if isinstance(value, str):
         raise TypeError(f"blocks must be a list of names or regular expressions, not the string {value!r}")
-    return None if value is None else tuple(value)
+    blocks = None if value is None else tuple(value)
+    for block in blocks or ():
+        if not isinstance(block, str):
+            raise TypeError(f"blocks must be a list of names or regular expressions; it holds {block!r}")
+    return blocks
+
+
+def _at_least(least: int) -> Any:
+    def check(_: object, attribute: Any, value: Any) -> None:
+        if value is None:
+            return
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"'{attribute.name}' must be an integer, not {value!r}")
+        if value < least:
+            raise ValueError(f"'{attribute.name}' must be >= {least}: {value}")
+
+    return check
 
 
 @attrs.frozen(kw_only=True)
@@ -30,12 +46,8 @@ class Schedule:
 
     mode: str = attrs.field(default="together", validator=attrs.validators.in_(MODES))
     blocks: tuple[str, ...] | None = attrs.field(default=None, converter=_blocks)
-    batches: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional([attrs.validators.instance_of(int), attrs.validators.ge(1)])
-    )
-    memory: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional([attrs.validators.instance_of(int), attrs.validators.ge(0)])
-    )
+    batches: int | None = attrs.field(default=None, validator=_at_least(1))
+    memory: int | None = attrs.field(default=None, validator=_at_least(0))
 
     def most(self, most: int | None) -> int | None:
         """Return the most batches to read, where the algorithm asks for `most`."""
