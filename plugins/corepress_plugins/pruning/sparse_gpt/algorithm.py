@@ -111,9 +111,8 @@ def _selection(kept: Tensor, config: ModuleSparseGPTConfig) -> Selection:
 
 
 def _units(columns: int, config: ModuleSparseGPTConfig) -> list[int]:
-    """Return the positions where a new choice begins, and the end; a choice has whole groups of m columns."""
-    group = 1 if config.n_m_ratio is None else config.n_m_ratio[1]
-    unit = max(config.processing_group_size // group, 1) * group
+    """Return the positions where a new choice begins, and the end: n:m groups are chosen one after another."""
+    unit = config.processing_group_size if config.n_m_ratio is None else config.n_m_ratio[1]
     return [*range(0, columns, unit), columns]
 
 

@@ -41,7 +41,9 @@ class ModuleSparseGPTConfig(ModuleLayerwiseConfig):
         doc="If block_size does not divide a weight: skip the weight, or give it a scale per channel.",
     )
     processing_group_size: int = option(
-        default=128, ge=1, doc="Number of columns among which the weights to prune are chosen at a time."
+        default=128,
+        ge=1,
+        doc="Number of columns among which the weights to prune are chosen at a time; m columns for n_m_ratio.",
     )
     algorithm: Literal["sparse_gpt"] = option(default="sparse_gpt", doc="Name of the algorithm.")
 

@@ -13,7 +13,7 @@ class Coder(Protocol):
     """Turns columns into what can be stored, one after another, and keeps the codes."""
 
     def begin(self, start: int, stop: int, columns: Tensor) -> None:
-        """See the columns (groups, stop - start, rows) of the next unit, adjusted for all errors before them."""
+        """See the columns (groups, stop - start, rows) of the next unit, as they make up for all errors so far."""
         ...
 
     def code(self, position: int, column: Tensor) -> Tensor:
@@ -45,13 +45,27 @@ class _Propagation:
     def over_units(self, first: int, last: int) -> None:
         start, stop = self.units[first], self.units[last]
         if last - first == 1:
-            self.coder.begin(start, stop, self.adjusted[:, start:stop])
+            self.coder.begin(start, stop, self.as_they_stand(start, stop))
             self.over_columns(start, stop)
             return
         middle = (first + last) // 2
         self.over_units(first, middle)
         self.pass_on(start, self.units[middle], stop)
         self.over_units(middle, last)
+
+    def as_they_stand(self, start: int, stop: int) -> Tensor:
+        """Return the columns of a unit that make up for all errors before it, if no more come to them.
+
+        A column that has been adjusted differs from the original by as much as an error does, and those after it in the
+        unit reckon with that.
+        """
+        unit = slice(start, stop)
+        if not start:
+            return self.original[:, unit]
+        passed_on = self.original[:, unit] - self.adjusted[:, unit]
+        within = self.feedback[:, unit, unit].mT
+        difference = torch.linalg.solve_triangular(within, passed_on, upper=False, unitriangular=True)
+        return self.original[:, unit] - difference
 
     def over_columns(self, start: int, stop: int) -> None:
         if stop - start <= _LEAF:

@@ -9,12 +9,13 @@ from corepress.encoding.affine import spread
 from corepress_plugins.quantization.layerwise.columns import Columns
 from corepress_plugins.quantization.layerwise.scale_map import ScaleMap
 
+TURNED = {"output_axis": 1, "input_axis": 0}
 WEIGHTS = {
     "linear": {"kind": "linear", "shape": (6, 8)},
     "stacked": {"kind": "linear", "shape": (6, 8), "stacked": 3},
     "conv": {"kind": "conv2d", "shape": (6, 8, 3, 2)},
     "grouped conv": {"kind": "conv2d", "shape": (6, 8, 3, 1), "groups": 2},
-    "transposed conv": {"kind": "conv_transpose1d", "shape": (8, 6, 3), "output_axis": 1, "input_axis": 0},
+    "transposed conv": {"kind": "conv_transpose1d", "shape": (8, 6, 3), **TURNED},
     "grouped transposed conv": {
         "kind": "conv_transpose1d",
         "shape": (8, 3, 2),
@@ -22,7 +23,7 @@ WEIGHTS = {
         "input_axis": 0,
         "groups": 2,
     },
-    "turned": {"kind": "matmul", "shape": (8, 6), "output_axis": 1, "input_axis": 0},
+    "turned": {"kind": "matmul", "shape": (8, 6), **TURNED},
 }
 
 

@@ -32,18 +32,24 @@ def problem(groups, columns, rows, seed=0):
     return weight, inputs.mT @ inputs / (4 * columns)
 
 
-def as_in_the_paper(weight, moment, dampening=0.01):
-    """GPTQ column by column, with the Cholesky factor of the inverse (Frantar et al. 2022, algorithm 1)."""
+def as_in_the_paper(weight, moment, units=(), dampening=0.01):
+    """GPTQ column by column, with the Cholesky factor of the inverse (Frantar et al. 2022, algorithm 1).
+
+    Return the result, and the columns from each unit on as they were when it began.
+    """
     decoded = torch.zeros_like(weight)
+    seen = [torch.zeros_like(weight[:, unit:]) for unit in units]
     for group, (columns, hessian) in enumerate(zip(weight.double(), moment.double(), strict=True)):
         columns, hessian = columns.clone(), hessian.clone()
         hessian.diagonal().add_(dampening * hessian.diagonal().mean())
         root = torch.linalg.cholesky(torch.linalg.inv(hessian), upper=True)
         for position in range(len(columns)):
+            if position in units:
+                seen[units.index(position)][group] = columns[position:]
             decoded[group, position] = (columns[position] * 2).round() / 2
             error = (columns[position] - decoded[group, position]) / root[position, position]
             columns[position:] -= root[position, position:, None] * error
-    return decoded
+    return decoded, seen
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 5), (1, 7, 3), (1, 32, 4), (1, 33, 4), (2, 100, 3), (3, 9, 1)])
@@ -51,7 +57,7 @@ def test_the_result_is_that_of_the_paper(shape):
     weight, moment = problem(*shape)
     coder = Rounding(shape)
     propagate(weight, factorized(moment, 0.01, "w").feedback, coder, [0, shape[1]])
-    assert (coder.decoded != as_in_the_paper(weight, moment)).sum() <= 0.01 * weight.numel()
+    assert (coder.decoded != as_in_the_paper(weight, moment)[0]).sum() <= 0.01 * weight.numel()
     assert coder.decoded.count_nonzero()
 
 
@@ -62,17 +68,17 @@ def test_the_result_is_that_of_the_paper(shape):
     cuts=st.lists(st.integers(1, 69), max_size=4),
     seed=st.integers(0, 100),
 )
-def test_units_see_columns_that_are_adjusted_for_all_errors_before(columns, rows, groups, cuts, seed):
+def test_units_see_columns_as_they_stand_in_the_paper_when_their_turn_comes(columns, rows, groups, cuts, seed):
     weight, moment = problem(groups, columns, rows, seed)
-    feedback = factorized(moment, 0.01, "w").feedback
     units = sorted({0, columns, *(cut for cut in cuts if cut < columns)})
     coder = Rounding(weight.shape)
-    propagate(weight, feedback, coder, units)
+    propagate(weight, factorized(moment, 0.01, "w").feedback, coder, units)
     assert [unit[:2] for unit in coder.units] == list(itertools.pairwise(units))
-    errors = weight - coder.decoded
-    for start, stop, seen in coder.units:
-        wanted = weight[:, start:stop] + feedback[:, :start, start:stop].mT @ errors[:, :start]
-        assert torch.allclose(seen, wanted, atol=1e-4)
+    decoded, seen = as_in_the_paper(weight, moment, units[:-1])
+    if not torch.equal(decoded, coder.decoded):
+        return  # a value half-way between two multiples
+    for (start, stop, found), wanted in zip(coder.units, seen, strict=True):
+        assert torch.allclose(found, wanted[:, : stop - start], atol=1e-3)
 
 
 def test_columns_of_uncorrelated_inputs_are_rounded_one_by_one():
