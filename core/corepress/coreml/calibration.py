@@ -100,6 +100,8 @@ class ProgramCalibration:
                 if not position:
                     check_number(batches, fewest)
                 yield Segment(tuple(found), found, stretch.name)
+                # One segment's statistics are in memory at a time.
+                del found
                 following = self._stretches[position + 1] if position + 1 < len(self._stretches) else None
                 if following is not None and following.start >= reached:
                     self._advance(alive, data, most, reached, following.start)

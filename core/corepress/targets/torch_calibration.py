@@ -106,8 +106,11 @@ class Calibration:
             passes = _Passes(data, fewest, most)
             runs, _ = self._runs(data)
             for run in runs:
-                if any(link.block.weights for link in run.links):
-                    yield from self._cached(run, passes) if run.cached else self._replayed(run, passes)
+                # No name is given to statistics: one segment's are in memory at a time.
+                if run.cached:
+                    yield from self._cached(run, passes)
+                elif run.first.weights:
+                    yield self._segment(run.first, self._replayed(run, passes))
             outside = self._outside(_blocks_in(runs))
             if outside:
                 found = passes.collect(self._model, outside, self._requests, self._loss_fn)
@@ -115,7 +118,9 @@ class Calibration:
 
     def _cached(self, run: Run, passes: "_Passes") -> Iterator[Segment]:
         """Gather on the inputs of each block, which the blocks before it have computed."""
-        last = max(position for position, link in enumerate(run.links) if link.block.weights)
+        last = max((position for position, link in enumerate(run.links) if link.block.weights), default=None)
+        if last is None:
+            return
         inputs = BlockInputs(run, self._schedule.memory)
         try:
             inputs.capture(self._model, passes.data, self._loss_fn, fewest=passes.fewest, most=passes.most)
@@ -138,15 +143,12 @@ class Calibration:
         inputs.gather(link, gathering)
         return gathering.results()
 
-    def _replayed(self, run: Run, passes: "_Passes") -> Iterator[Segment]:
-        """Run the model up to a block, on every batch."""
-        block = run.first
-        weights = list(block.weights)
+    def _replayed(self, run: Run, passes: "_Passes") -> Results:
+        """Gather by running the model up to a block, on every batch."""
+        weights = list(run.first.weights)
         if run.repeated or self._feel_loss(weights):
-            found = passes.collect(self._model, weights, self._requests, self._loss_fn)
-        else:
-            found = passes.collect_up_to(block, self._model, self._requests, self._loss_fn)
-        yield self._segment(block, found)
+            return passes.collect(self._model, weights, self._requests, self._loss_fn)
+        return passes.collect_up_to(run.first, self._model, self._requests, self._loss_fn)
 
     def _segment(self, block: Block, found: Results) -> Segment:
         return Segment(tuple(found), found, block.name)

@@ -3,6 +3,7 @@
 import copy
 import gc
 import warnings
+import weakref
 
 import pytest
 import torch
@@ -483,3 +484,13 @@ def test_a_name_that_is_no_weight_is_refused_with_the_nearest():
 def test_a_loss_that_is_missing_is_told_before_any_work():
     with pytest.raises(PlanError, match="needs gradients of a loss"):
         TorchTarget(nn.Linear(4, 2)).segments(LAYERS, {"weight": [FisherDiagonal.spec()]}, FEATURES)
+
+
+@pytest.mark.parametrize("kind", ["chain", "between"])
+def test_statistics_of_one_segment_are_in_memory_at_a_time(kind):
+    target = TorchTarget(Language(kind))
+    segments = target.segments(LAYERS, specs(target, MOMENT), TOKENS)
+    matrix = weakref.ref(next(segments).statistics["layers.0.a.weight"]["second_moment"].matrix)
+    gc.collect()
+    assert matrix() is None
+    next(segments)
