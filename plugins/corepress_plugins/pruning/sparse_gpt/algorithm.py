@@ -23,6 +23,8 @@ from corepress_plugins.quantization.layerwise.moments import moment_of, require_
 from corepress_plugins.quantization.layerwise.propagation import propagate
 from corepress_plugins.quantization.layerwise.scale_map import ScaleMap
 
+_FEWEST_CHOICES, _SMALLEST_CHOICE = 16, 4
+
 
 class SparseGPT(WeightAlgorithm):
     """Prune the weights that cost the layer's output least, and let those after them make up for them.
@@ -111,8 +113,15 @@ def _selection(kept: Tensor, config: ModuleSparseGPTConfig) -> Selection:
 
 
 def _units(columns: int, config: ModuleSparseGPTConfig) -> list[int]:
-    """Return the positions where a new choice begins, and the end: n:m groups are chosen one after another."""
-    unit = config.processing_group_size if config.n_m_ratio is None else config.n_m_ratio[1]
+    """Return the positions where a new choice begins, and the end: n:m groups are chosen one after another.
+
+    A choice reckons with all columns after it to make up for it. Among too many of the columns, it would prune most of
+    the first ones and leave the last ones to make up for each other.
+    """
+    if config.n_m_ratio is not None:
+        unit = config.n_m_ratio[1]
+    else:
+        unit = min(config.processing_group_size, max(columns // _FEWEST_CHOICES, _SMALLEST_CHOICE))
     return [*range(0, columns, unit), columns]
 
 

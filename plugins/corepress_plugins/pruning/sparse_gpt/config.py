@@ -43,7 +43,8 @@ class ModuleSparseGPTConfig(ModuleLayerwiseConfig):
     processing_group_size: int = option(
         default=128,
         ge=1,
-        doc="Number of columns among which the weights to prune are chosen at a time; m columns for n_m_ratio.",
+        doc="Most columns among which the weights to prune are chosen at a time. Small weights have fewer: a sixteenth "
+        "of theirs; n_m_ratio has m.",,
     )
     algorithm: Literal["sparse_gpt"] = option(default="sparse_gpt", doc="Name of the algorithm.")
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.plugins.quantization.layerwise.conftest import plain_facts
+from tests.plugins.quantization.conftest import plain_facts
 
 from corepress.algorithm import Unsupported, WeightFacts
 from corepress.encoding.affine import spread

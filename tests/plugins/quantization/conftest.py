@@ -27,25 +27,19 @@ def view(values, kind="linear", mask=None, **facts):
     return WeightView(name="layer.weight", kind=kind, shape=tuple(values.shape), values=values, mask=mask, **facts)
 
 
-@pytest.fixture
-def make_view():
-    return view
+def correlated_layer(rows=64, columns=64, seed=0, kind="linear", shape=None, mask=None, **facts):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(shape or (rows, columns), generator=generator)
+    weight = view(values if mask is None else values * mask, kind, mask, **facts)
+    groups, _, columns = weight.matrix_shape
+    mix = torch.randn(groups, columns, columns, generator=generator)
+    inputs = torch.randn(groups, 8 * columns + 64, columns, generator=generator) @ mix
+    return Layer(weight, inputs.mT @ inputs / inputs.shape[1])
 
 
 @pytest.fixture
 def make_layer():
-    def make(rows=64, columns=64, seed=0, kind="linear", shape=None, mask=None, **facts):
-        generator = torch.Generator().manual_seed(seed)
-        shape = shape or (rows, columns)
-        values = torch.randn(shape, generator=generator)
-        values = values if mask is None else values * mask
-        weight = view(values, kind, mask, **facts)
-        groups, _, columns = weight.matrix_shape
-        mix = torch.randn(groups, columns, columns, generator=generator)
-        inputs = torch.randn(groups, 8 * columns + 64, columns, generator=generator) @ mix
-        return Layer(weight, inputs.mT @ inputs / inputs.shape[1])
-
-    return make
+    return correlated_layer
 
 
 def plain_facts(values, kind="linear"):
