@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import attrs
 from torch import Tensor
 
 from corepress.calibration import Segment
+from corepress.calibration.batches import is_read_once, kept
 from corepress.encoding import WeightEncoding
 from corepress.errors import PlanError
 from corepress.pipeline.activations import quantized_row
@@ -52,9 +53,14 @@ class Run:
     def execute(self) -> Report:
         """Run every stage in order and return the report."""
         with watched(self) as finish:
-            for stage_plan in self.blueprint.stages:
-                self.run_stage(StageRun(stage_plan))
+            self.run_stages()
             return finish(self.report())
+
+    def run_stages(self, owner: str | None = None) -> None:
+        """Run every stage in order; training stages turn the simulators of an `owner` into encodings."""
+        with _data_for_all(self.blueprint, self.data) as self.data:
+            for plan in self.blueprint.stages:
+                self.run_stage(StageRun(plan, owner=owner if plan.training else None))
 
     def run_stage(self, stage: "StageRun") -> None:
         """Run one stage through the hook, so that plugins can wrap it."""
@@ -165,6 +171,8 @@ class StageRun:
             return self._quantize_activations(run)
         for segment in self._segments(run):
             self._encode(run, segment)
+            # The statistics of the next segment are gathered while this name still holds those of the last one.
+            del segment
         return len(self.planned.tasks)
 
     def _encode(self, run: Run, segment: Segment) -> None:
@@ -223,6 +231,20 @@ class StageRun:
             raise PlanError(f"{self.stage.label} needs calibration data; pass data=<iterable of batches>")
         fewest, most = self.stage.config.calibration_batches
         yield from run.target.segments(self.stage.schedule, requests, run.data, run.loss_fn, fewest=fewest, most=most)
+
+
+@contextmanager
+def _data_for_all(blueprint: Blueprint, data: Iterable[Any] | None) -> Iterator[Iterable[Any] | None]:
+    """Give data that every stage can read; what can be read once only is kept where several stages need it."""
+    plans = [plan for plan in blueprint.stages if plan.needs_model and not plan.training]
+    if data is None or len(plans) < 2 or not is_read_once(data):
+        yield data
+        return
+    limits = [plan.stage.schedule.most(plan.stage.config.calibration_batches[1]) for plan in plans]
+    memory = min((plan.stage.schedule.memory for plan in plans if plan.stage.schedule.memory is not None), default=None)
+    most = None if None in limits else max(limit for limit in limits if limit is not None)
+    with closing(kept(data, most, memory)) as spool:
+        yield spool
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from corepress.pipeline.measuring import measured, relative_error
 from corepress.pipeline.planner import require_finite
 from corepress.pipeline.protocol import LossFunction
 from corepress.pipeline.report import Report, some_of
-from corepress.pipeline.run import Run, StageRun, watched
+from corepress.pipeline.run import Run, watched
 from corepress.pipeline.saved import require_fitting
 from corepress.pipeline.threads import one_thread
 from corepress.plugin import registry
@@ -109,8 +109,7 @@ class Training:
             self._check_ready(source)
             if inplace:
                 self.run.blueprint.require_writable(source)
-            for plan in run.blueprint.stages:
-                run.run_stage(StageRun(plan, owner=self.owner if plan.training else None))
+            run.run_stages(self.owner)
             report = run.report()
             if inplace:
                 self._transfer(run, source)

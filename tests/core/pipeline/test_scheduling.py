@@ -123,3 +123,21 @@ def test_blocks_that_match_nothing_are_an_error_before_any_work(doubling):
     with pytest.raises(PlanError, match="'layer'"):
         pipeline.compress(Chain(), data=[torch.ones(2, 4)])
     assert doubling == {}
+
+
+@pytest.mark.filterwarnings("ignore::corepress.errors.PlanWarning")
+def test_a_generator_serves_every_stage_that_needs_data(doubling):
+    read = []
+
+    def batches():
+        for number in range(3):
+            read.append(number)
+            yield torch.ones(2, 4)
+
+    stages = [
+        Stage("sign_one_shot", {"module_name_configs": {"layers.0": {}}}),
+        Stage("sign_one_shot", {"module_name_configs": {"layers.[12]": {}}}, {"mode": "sequential"}),
+    ]
+    Pipeline(stages).compress(Chain(), data=batches())
+    assert read == [0, 1, 2]
+    assert [doubling[f"layers.{i}.weight"] for i in range(3)] == [1, 2, 4]
