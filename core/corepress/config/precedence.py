@@ -29,7 +29,7 @@ def resolve(
     with several aliases the more specific level wins.
 
     `known_names` and `known_types` are what the model contains besides the subjects. Names and types that do not exist,
-    and aliases that are asked for different things at one level, are raised together as one `ConfigError`. Patterns and
+    and aliases that get different configurations at one level, are raised together as one `ConfigError`. Patterns and
     types that select nothing are told in `unmatched`, or with `strict` are errors too.
     """
     subjects = list(subjects)
