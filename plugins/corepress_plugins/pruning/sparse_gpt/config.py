@@ -44,7 +44,7 @@ class ModuleSparseGPTConfig(ModuleLayerwiseConfig):
         default=128,
         ge=1,
         doc="Most columns among which the weights to prune are chosen at a time. Small weights have fewer: a sixteenth "
-        "of theirs; n_m_ratio has m.",,
+        "of theirs; n_m_ratio has m.",
     )
     algorithm: Literal["sparse_gpt"] = option(default="sparse_gpt", doc="Name of the algorithm.")
 

@@ -64,7 +64,7 @@ class _Propagation:
             return self.original[:, unit]
         passed_on = self.original[:, unit] - self.adjusted[:, unit]
         within = self.feedback[:, unit, unit].mT
-        difference = torch.linalg.solve_triangular(within, passed_on, upper=False, unitriangular=True)
+        difference: Tensor = torch.linalg.solve_triangular(within, passed_on, upper=False, unitriangular=True)
         return self.original[:, unit] - difference
 
     def over_columns(self, start: int, stop: int) -> None:
