@@ -61,7 +61,8 @@ def test_blocks_of_the_length_of_the_axis_are_channels(new, stored):
 
 def test_blocks_that_do_not_divide_a_weight_leave_it_alone(new, ops):
     reasons = (
-        "^3 of 4 weights were skipped: conv_w: rtn: block_size 27 does not divide axis 1, which has 30 elements, and block_fallback is 'skip'; "
+        "^3 of 4 weights were skipped: conv_w: rtn: block_size 27 does not divide axis 1, "
+        "which has 30 elements, and block_fallback is 'skip'; "
         "matmul_w: rtn: block_size 27 does not divide axis 2, which has 70 elements, and block_fallback is 'skip'; "
         "up_w: rtn: block_size 27 does not divide axis 0, which has 30 elements, and block_fallback is 'skip'$"
     )
