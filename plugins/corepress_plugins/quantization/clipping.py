@@ -8,6 +8,7 @@ from corepress_plugins.quantization.rows import tiles
 
 _CANDIDATES = 36
 _SMALLEST_RATIO = 0.3
+_TILE = 1 << 16
 
 
 def best_ratios(rows: Tensor, scale: Tensor, zero_point: Tensor, integers: Integers) -> Tensor:
@@ -18,7 +19,7 @@ def best_ratios(rows: Tensor, scale: Tensor, zero_point: Tensor, integers: Integ
     """
     ratios = torch.linspace(1.0, _SMALLEST_RATIO, _CANDIDATES, dtype=torch.float64).tolist()
     errors = torch.zeros(len(ratios), len(rows), dtype=torch.float64)
-    for top, left in tiles(rows):
+    for top, left in tiles(rows, _TILE):
         steps = rows[top, left] / scale[top, None]
         middle = zero_point[top, None]
         placed, nearest = torch.empty_like(steps), torch.empty_like(steps)

@@ -11,6 +11,8 @@ from corepress_plugins.quantization.scales import ScaleRule, row_ranges
 
 __all__ = ["Integers", "quantized"]
 
+_TILE = 1 << 18
+
 
 def quantized(values: Tensor, grid: tuple[int, ...], integers: Integers, *, clip: bool = False) -> Affine:
     """Return float32 values as integers with one scale for each block.
@@ -20,7 +22,8 @@ def quantized(values: Tensor, grid: tuple[int, ...], integers: Integers, *, clip
     """
     layout = RowLayout(tuple(values.shape), grid)
     rows = layout.rows(values)
-    scale, zero_point = fitted_scales(rows, ScaleRule.of(*row_ranges(rows, integers), integers), clip=clip)
+    ranges = row_ranges(rows, integers)
+    scale, zero_point = _scales(rows, ranges, ScaleRule.of(*ranges, integers), clip=clip)
     data = _rounded(rows, scale, zero_point, integers)
     return Affine(
         data=layout.values(data),
@@ -32,20 +35,27 @@ def quantized(values: Tensor, grid: tuple[int, ...], integers: Integers, *, clip
 
 def fitted_scales(rows: Tensor, rule: ScaleRule, *, clip: bool) -> tuple[Tensor, Tensor]:
     """Return the scale and the zero point (n,) of each row (n, length): for its range, or for the best part of it."""
-    integers = rule.integers
-    scale, zero_point = rule.scaling(*row_ranges(rows, integers))
+    return _scales(rows, row_ranges(rows, rule.integers), rule, clip=clip)
+
+
+def _scales(rows: Tensor, ranges: tuple[Tensor, Tensor], rule: ScaleRule, *, clip: bool) -> tuple[Tensor, Tensor]:
+    scale, zero_point = rule.scaling(*ranges)
     if not clip:
         return scale, zero_point
-    ratios = best_ratios(rows, scale, zero_point, integers)
+    ratios = best_ratios(rows, scale, zero_point, rule.integers)
     return scale.where(ratios == 1, rule.without_overflow(rule.rounded(scale * ratios), zero_point)), zero_point
 
 
 def _rounded(rows: Tensor, scale: Tensor, zero_point: Tensor, integers: Integers) -> Tensor:
     """Return the nearest integers, int8 or uint8, tile by tile: each value is read once and written once."""
     data = torch.empty(rows.shape, dtype=torch.int8 if integers.signed else torch.uint8)
-    for top, left in tiles(rows):
-        steps = torch.div(rows[top, left], scale[top, None]).round_()
+    buffer = torch.empty(0)
+    for top, left in tiles(rows, _TILE):
+        tile = rows[top, left]
+        if buffer.shape != tile.shape:
+            buffer = torch.empty(tile.shape)
+        torch.div(tile, scale[top, None], out=buffer).round_()
         if integers.zero_points:
-            steps += zero_point[top, None]
-        data[top, left] = steps.clamp_(integers.low, integers.high)
+            buffer += zero_point[top, None]
+        data[top, left] = buffer.clamp_(integers.low, integers.high)
     return data

@@ -6,9 +6,6 @@ from collections.abc import Iterator
 import attrs
 from torch import Tensor
 
-# Elements at a time: a few buffers of them stay in the cache between the passes of an algorithm.
-_TILE = 1 << 16
-
 
 @attrs.frozen
 class RowLayout:
@@ -36,11 +33,14 @@ class RowLayout:
         return [n for blocks, length in zip(self.grid, self.shape, strict=True) for n in (blocks, length // blocks)]
 
 
-def tiles(rows: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Yield slices of rows and of columns that cut a matrix into tiles of modest size, row after row."""
+def tiles(rows: Tensor, size: int) -> Iterator[tuple[slice, slice]]:
+    """Yield slices of rows and of columns that cut a matrix into tiles of up to `size` elements, row after row.
+
+    Tiles that fit into the cache make several passes over them cheap.
+    """
     count, length = rows.shape
-    width = min(length, _TILE)
-    height = max(_TILE // max(width, 1), 1)
+    width = min(length, size)
+    height = max(size // max(width, 1), 1)
     for top in range(0, count, height):
         for left in range(0, length, width):
             yield slice(top, top + height), slice(left, left + width)

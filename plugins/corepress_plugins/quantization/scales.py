@@ -19,13 +19,12 @@ _LARGEST_HALF, _OVERFLOW = 65504.0, 65520.0
 
 
 def row_ranges(rows: Tensor, integers: Integers) -> tuple[Tensor, Tensor]:
-    """Return the smallest and the largest value of each row (n, length) in float64, zero included.
+    """Return the smallest and the largest value of each row (n, length), zero included.
 
     A symmetric scheme has ranges about zero, except where all of its integers can go to values of one sign.
     """
     # Two passes: torch.aminmax is several times slower along an axis.
-    lowest = rows.amin(1).double().clamp_max(0)
-    highest = rows.amax(1).double().clamp_min(0)
+    lowest, highest = rows.amin(1).clamp_max_(0), rows.amax(1).clamp_min_(0)
     if not integers.symmetric:
         return lowest, highest
     largest = torch.maximum(-lowest, highest)
@@ -51,7 +50,7 @@ class ScaleRule:
     @classmethod
     def of(cls, lowest: Tensor, highest: Tensor, integers: Integers) -> "ScaleRule":
         """Return the rule for a weight whose blocks have these ranges."""
-        half_width = float((highest - lowest).max()) / 2
+        half_width = float((highest.double() - lowest.double()).max()) / 2
         largest = max(-float(lowest.min()), float(highest.max()))
         as_half = not half_width or half_width / _MOST_STEPS >= _TINY
         return cls(integers, half_width or 1.0, as_half, largest <= _LARGEST_HALF)
@@ -62,13 +61,17 @@ class ScaleRule:
         low, high = integers.low, integers.high
         nothing = highest == lowest
         lowest, highest = lowest.where(~nothing, -self.half_width), highest.where(~nothing, self.half_width)
-        width = highest - lowest
-        scale = self.rounded((width / (high - low)).float())
-        zero_point = ((low * highest - high * lowest) / width).round().clamp(low, high)
+        scale = self.rounded(highest / (high - low) - lowest / (high - low))
+        if integers.one_sided:
+            # In float64: half-way between two integers, the digits decide.
+            bottom, top = lowest.double(), highest.double()
+            zero_point = ((low * top - high * bottom) / (top - bottom)).round().clamp(low, high).float()
+        else:
+            zero_point = torch.full_like(scale, round((low + high) / 2))
         # A scale that was rounded down can leave an end of the range more than half a step beyond the integers.
         beyond = (highest / scale + zero_point > high + 0.5) | (lowest / scale + zero_point < low - 0.5)
-        zero_point = zero_point.float()
-        scale = torch.where(beyond, round_significand(scale * _NEXT), scale)
+        if beyond.any():
+            scale = torch.where(beyond, round_significand(scale * _NEXT), scale)
         return self.without_overflow(scale, zero_point), zero_point
 
     def rounded(self, scale: Tensor) -> Tensor:
