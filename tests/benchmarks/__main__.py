@@ -6,7 +6,7 @@ import sys
 
 from tests.benchmarks.jobs import JOBS, available
 
-HEADER = ("job", "system", "seconds", "peak MB", "error", "bytes", "accuracy", "times faster")
+HEADER = ("job", "system", "seconds", "peak MB", "error", "bytes", "accuracy", "times faster", "x floor")
 
 
 def main(names: list[str]) -> None:
@@ -15,8 +15,7 @@ def main(names: list[str]) -> None:
     for name in names or [name for name in JOBS if available(name)]:
         results = {system: _measured(name, system) for system in JOBS[name].work}
         for system, found in results.items():
-            peer = results.get("coremltools") if system == "corepress" else None
-            rows.append(_row(JOBS[name].title, system, found, peer and peer["seconds"] / found["seconds"]))
+            rows.append(_row(JOBS[name].title, system, found, results if system == "corepress" else {}))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print(" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -31,7 +30,9 @@ def _measured(name: str, system: str) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def _row(title: str, system: str, found: dict[str, float], ratio: float | None) -> tuple[str, ...]:
+def _row(title: str, system: str, found: dict[str, float], others: dict[str, dict[str, float]]) -> tuple[str, ...]:
+    peer, floor = others.get("coremltools"), others.get("floor")
+
     def cell(key: str, form: str) -> str:
         return format(found[key], form) if found.get(key) is not None else "-"
 
@@ -43,7 +44,8 @@ def _row(title: str, system: str, found: dict[str, float], ratio: float | None) 
         cell("error", ".5f"),
         cell("bytes", ".0f"),
         cell("accuracy", ".2%"),
-        "-" if ratio is None else f"{ratio:.1f}",
+        "-" if peer is None else f"{peer['seconds'] / found['seconds']:.1f}",
+        "-" if floor is None else f"{found['seconds'] / floor['seconds']:.1f}",
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from tests.benchmarks import cifar, fine_tuning, programs, sensitive, training
+from tests.benchmarks.floors import count_and_gather, keep, on_weights, round_blocks, round_channels
 from tests.benchmarks.job import RUNS, Job, Work
 from tests.benchmarks.judging import bytes_of_package, judge_accuracy, relative_error
 from tests.networks.resnet import ResNet18
@@ -49,6 +50,36 @@ def palettize(options: dict[str, Any]) -> dict[str, Work]:
         return lambda: PostTrainingPalettizer(model, config).compress()
 
     return {"coremltools": theirs, "corepress": ours}
+
+
+def rounded(options: dict[str, Any]) -> dict[str, Work]:
+    """Return rounding to nearest with both systems."""
+
+    def theirs(model: nn.Module) -> Callable[[], nn.Module]:
+        from coremltools.optimize.torch.quantization import PostTrainingQuantizer, PostTrainingQuantizerConfig
+
+        config = PostTrainingQuantizerConfig.from_dict({"global_config": options})
+        return lambda: PostTrainingQuantizer(model, config).compress()
+
+    def ours(model: nn.Module) -> Callable[[], nn.Module]:
+        from corepress_plugins.quantization import PostTrainingQuantizer, PostTrainingQuantizerConfig
+
+        config = PostTrainingQuantizerConfig.from_dict({"global_config": options})
+        return lambda: PostTrainingQuantizer(model, config).compress()
+
+    return {"coremltools": theirs, "corepress": ours}
+
+
+def piped(*stages: tuple[str, dict[str, Any]]) -> dict[str, Work]:
+    """Return a pipeline of corepress, for what the peer cannot do."""
+
+    def ours(model: nn.Module) -> Callable[[], nn.Module]:
+        from corepress import Pipeline, Stage
+
+        pipeline = Pipeline([Stage(name, {"global_config": options}) for name, options in stages])
+        return lambda: pipeline.compress(model)
+
+    return {"corepress": ours}
 
 
 def prune(options: dict[str, Any]) -> dict[str, Work]:
@@ -104,8 +135,44 @@ JOBS = {
     "magnitude_n_m": Job(
         "ResNet-18: 3 of 4, one update", resnet18, prune(THREE_OF_FOUR), judge_weights, finish=finalized
     ),
-    "kmeans": Job("ResNet-18: 4 bits per tensor", resnet18, palettize(PER_TENSOR), judge_weights),
-    "kmeans_groups": Job("ResNet-18: 4 bits, groups of 16", resnet18, palettize(GROUPED), judge_weights),
+    "rtn": Job(
+        "ResNet-18: int8 per channel",
+        resnet18,
+        rounded({"weight_dtype": "int8"}) | {"floor": on_weights(round_channels)},
+        judge_error,
+    ),
+    "rtn_blocks": Job(
+        "ResNet-18: int4, blocks of 32",
+        resnet18,
+        rounded({"weight_dtype": "int4", "granularity": "per_block", "block_size": 32})
+        | {"floor": on_weights(round_blocks)},
+        judge_error,
+    ),
+    "prune_once": Job(
+        "ResNet-18: 75% zeros at once",
+        resnet18,
+        piped(("magnitude", THREE_QUARTERS)) | {"floor": on_weights(keep(0.25))},
+        judge_error,
+    ),
+    "prune_kmeans": Job(
+        "ResNet-18: 50% zeros, then 4 bits",
+        resnet18,
+        piped(("magnitude", {"target_sparsity": 0.5}), ("kmeans", PER_TENSOR))
+        | {"floor": on_weights(keep(0.5), count_and_gather)},
+        judge_error,
+    ),
+    "kmeans": Job(
+        "ResNet-18: 4 bits per tensor",
+        resnet18,
+        palettize(PER_TENSOR) | {"floor": on_weights(count_and_gather)},
+        judge_weights,
+    ),
+    "kmeans_groups": Job(
+        "ResNet-18: 4 bits, groups of 16",
+        resnet18,
+        palettize(GROUPED) | {"floor": on_weights(count_and_gather)},
+        judge_weights,
+    ),
     "kmeans_8bit": Job("ResNet-18: 8 bits per tensor", resnet18, palettize({"n_bits": 8}), judge_weights),
     "kmeans_channels": Job("ResNet-18: 4 bits per channel", resnet18, palettize(CHANNELS), judge_weights, once=SLOW),
     "kmeans_vectors": Job("1024x1024: 4 bits, vectors of 4", linear, palettize(VECTORS), judge_error, once=SLOW),

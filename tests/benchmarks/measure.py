@@ -22,7 +22,9 @@ def main(name: str, system: str) -> None:
         result = work()
         seconds.append(time.perf_counter() - begin)
     found = {"seconds": min(seconds), "peak_mb": _peak_mb() - base}
-    found |= job.judge(model, job.finish(result), system)
+    if system != "floor":
+        # What a floor computes is no compressed model.
+        found |= job.judge(model, job.finish(result), system)
     print(json.dumps(found))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tests.benchmarks.floors import count_and_gather, on_package, on_weights
 from tests.benchmarks.job import Job, Work
 from tests.networks.resnet import ResNet18
 from tests.networks.transformers import PreNormLayer
@@ -144,7 +145,8 @@ JOBS = {
     "program_4bit": Job(
         "package of ResNet-18: 4 bits per tensor, load to save",
         resnet18_package,
-        compress("palettize_weights", "OpPalettizerConfig", nbits=4),
+        compress("palettize_weights", "OpPalettizerConfig", nbits=4)
+        | {"floor": on_package(on_weights(count_and_gather), lambda: seeded(ResNet18))},
         judge_package,
     ),
     "program_groups": Job(

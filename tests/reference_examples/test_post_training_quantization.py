@@ -42,7 +42,10 @@ def test_data_free_quantization_in_blocks(model, op_types):
     quantized_model = quantizer.compress()
 
     report = quantizer.report()
-    assert report["0.weight"].reason == "rtn: block_size 128 does not divide axis 1, which has 3 elements, and block_fallback is 'skip'"
+    assert (
+        report["0.weight"].reason
+        == "rtn: block_size 128 does not divide axis 1, which has 3 elements, and block_fallback is 'skip'"
+    )
     assert report["2.weight"].status == "compressed"
     assert report["3.weight"].status == "left"
     assert quantized_model[2].state_dict()["_COREML_/weight/quantization_scale"].shape == (16, 1, 1, 1)
