@@ -38,7 +38,7 @@ def test_defaults_are_structured_like_given_values(sample):
          "did you mean 'per_channel'?"),
         ("mode", "x", "must be one of 'hard', 'soft', got 'x'"),
         ("dtype", "int4", "must be one of 'int8', 'uint8', got 'int4'; did you mean 'int8'?"),
-        ("dtype", "int9", "unknown dtype 'int9'; did you mean 'int8' or 'int4' or 'int3'?"),
+        ("dtype", "int9", "unknown dtype 'int9'; did you mean 'int8' or 'int6' or 'int4'?"),
         ("block_size", 4.7, "must be an integer or a list, got 4.7"),
         ("block_size", 0, "must be greater than 0, got 0"),
         ("block_size", [2, 0], "must be greater than 0, got 0"),
