@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from corepress.algorithm import WeightFacts
@@ -12,7 +14,7 @@ from corepress.coreml.match import stem_of
 from corepress.coreml.read import PackageWeight
 from corepress.coreml.storage.exactness import exact_storage, fitted, package_value, widened
 from corepress.coreml.storage.parsing import rounding_of
-from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
+from corepress.encoding import Affine, Dense, DenseForm, Form, Palettized, Sparse, WeightEncoding
 from corepress.errors import ExportError, WeightError
 from corepress.targets import Realized, Weight
 from corepress.targets.deployment import DeploymentTarget
@@ -32,6 +34,7 @@ LAYERS = {
 """The operations that are layers, and which of their parameters are weights."""
 
 _SPATIAL = 2
+_EXPONENT = 0x7C00  # the bits of a number in half precision
 _TORCH_CLASSES: Mapping[str, type[nn.Module]] = {
     "linear": nn.Linear,
     "embedding": nn.Embedding,
@@ -147,6 +150,20 @@ class CoreMLWeight(Weight):
         if self.pending is None:
             return self.constant.value
         return package_value(self.pending, rounding_of(self.var))
+
+    @property
+    def form(self) -> Form:
+        """The form of what the weight already is; a plain constant is not read for it."""
+        plain = self.pending is None and not self.constant.compressed
+        return DenseForm() if plain else self.encoding().form
+
+    def is_finite(self) -> bool:
+        """Tell whether no value is NaN or infinite."""
+        if self.pending is None and not self.constant.compressed and self.constant.dtype == "fp16":
+            # The exponent of such a value has all its bits set; no conversion is as fast.
+            bits = torch.from_numpy(np.ascontiguousarray(self.var.val).view(np.int16))
+            return not bits.numel() or int((bits & _EXPONENT).max()) < _EXPONENT
+        return super().is_finite()
 
     def encoding(self) -> WeightEncoding:
         """Return what the weight was read as, or what has been written since."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from corepress.algorithm import EncodeRequest, Unsupported, WeightView, encodes_together, generator_for
-from corepress.encoding import KIND_OF_PRODUCT, CompositionError, Palettized, Slot, WeightEncoding, slot_for
+from corepress.encoding import KIND_OF_PRODUCT, CompositionError, Dense, Palettized, Slot, WeightEncoding, slot_for
 from corepress.errors import CorepressError, PlanWarning, PluginError
 from corepress.pipeline.blueprint import StagePlan
 from corepress.pipeline.jobs import Job, Outcome, cut
@@ -140,7 +140,9 @@ class Encoder:
         """Return an outcome to write, with its error."""
         name, facts = work.weight.name, work.weight.facts
         made = work.weight.realized(encoding)
-        error = relative_error(self.original(name), made.values)
+        untouched = isinstance(work.now, Dense) and self.rows[name].status == "planned"
+        original = work.now.decode() if untouched else self.original(name)
+        error = relative_error(original, made.values)
         if not error < float("inf") and not bool(torch.isfinite(made.values).all()):
             raise self._not_finite(name)
         row = measured(self.rows[name], made.encoding, error, self.stage.implementation, facts)

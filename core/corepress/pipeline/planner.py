@@ -105,7 +105,7 @@ def draw_up(
 
 
 def _begin(weight: Weight) -> Draft:
-    return Draft(weight, DenseForm() if weight.obstacle else weight.encoding().form)
+    return Draft(weight, DenseForm() if weight.obstacle else weight.form)
 
 
 def _wanted_parameter(stage: BoundStage, config: Any) -> str | None:
@@ -203,8 +203,8 @@ def _missing_statistics(plan: StagePlan, target: Target) -> list[str]:
 def require_finite(weights: Iterable[Weight]) -> None:
     """Refuse NaN and infinite values, naming the weight."""
     for weight in weights:
-        values = weight.read()
-        if values.numel() and not all(torch.isfinite(bound) for bound in torch.aminmax(values)):
+        if not weight.is_finite():
+            values = weight.read()
             bad = int((~torch.isfinite(values)).sum())
             raise WeightError(
                 f"{weight.name}: {bad} of {values.numel()} values are NaN or infinite; repair the model first"

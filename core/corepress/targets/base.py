@@ -7,13 +7,14 @@ from types import MappingProxyType
 from typing import Any, Protocol, Self, TypeVar
 
 import attrs
+import torch
 from torch import Tensor
 
 from corepress.algorithm import StatisticSpec, WeightFacts
 from corepress.calibration import Requests, Schedule, SchedulePlan, Segment
 from corepress.calibration.batches import LossFunction
 from corepress.config import Rules, Subject
-from corepress.encoding import WeightEncoding
+from corepress.encoding import Form, WeightEncoding
 from corepress.targets.deployment import DeploymentTarget
 
 T = TypeVar("T")
@@ -107,6 +108,16 @@ class Weight(abc.ABC):
     @abc.abstractmethod
     def encoding(self) -> WeightEncoding:
         """Return what the weight already is; `Dense` when it is not compressed."""
+
+    @property
+    def form(self) -> Form:
+        """The form of what the weight already is."""
+        return self.encoding().form
+
+    def is_finite(self) -> bool:
+        """Tell whether no value is NaN or infinite."""
+        values = self.read()
+        return not values.numel() or all(bool(torch.isfinite(bound)) for bound in torch.aminmax(values))
 
     def stored(self, encoding: WeightEncoding) -> WeightEncoding:
         """Return an encoding as the target stores it."""
