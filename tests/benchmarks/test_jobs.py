@@ -2,11 +2,13 @@
 
 import pytest
 import torch
-from tests.benchmarks import programs, training
+from tests.benchmarks import layerwise, programs, training
 from tests.benchmarks.jobs import JOBS
+from tests.networks.gpt import Block
 from torch import nn
 
 SYSTEMS = ("coremltools", "corepress")
+OTHER_MODELS = layerwise.JOBS | programs.JOBS
 PROGRAM_JOBS = [name for name in programs.JOBS if name.startswith("program_")]
 
 
@@ -23,7 +25,9 @@ def model():
     [
         name
         for name, job in JOBS.items()
-        if set(SYSTEMS) <= set(job.work) and not job.needs_data and name not in programs.JOBS | training.JOBS
+        if set(SYSTEMS) <= set(job.work)
+        and not job.needs_data
+        and name not in layerwise.JOBS | programs.JOBS | training.JOBS
     ],
 )
 def test_both_sides_of_a_job_are_measured(name, model):
@@ -37,7 +41,9 @@ def test_both_sides_of_a_job_are_measured(name, model):
     assert found["corepress"].get("bytes", 0) <= found["coremltools"].get("bytes", 0) * 1.1
 
 
-@pytest.mark.parametrize("name", [name for name, job in JOBS.items() if "floor" in job.work and name != "program_4bit"])
+@pytest.mark.parametrize(
+    "name", [name for name, job in JOBS.items() if "floor" in job.work and name not in OTHER_MODELS]
+)
 def test_the_floor_of_a_job_is_measured(name, model):
     floor = JOBS[name].work["floor"](model)()
     assert [tuple(p.shape) for p in floor.parameters()] == [tuple(p.shape) for p in model.parameters()]
@@ -60,6 +66,15 @@ def test_both_sides_of_a_job_on_packages_are_measured(name, package):
     found = {system: job.judge(package, job.work[system](package)(), system) for system in SYSTEMS}
     assert found["corepress"].get("error", 0) <= found["coremltools"].get("error", 0) * 1.02
     assert found["corepress"].get("bytes", 0) <= found["coremltools"].get("bytes", 0) * 1.1
+
+
+@pytest.mark.parametrize("name", layerwise.JOBS)
+def test_both_sides_of_a_layerwise_job_are_measured_beside_the_floor(name):
+    model = programs.seeded(lambda: nn.Sequential(Block(32, 4), Block(32, 4)).eval())
+    job = JOBS[name]
+    found = {system: job.judge(model, job.work[system](model)(), system)["error"] for system in job.work}
+    assert found["floor"] == 0
+    assert 0 < found["corepress"] <= found["coremltools"] * 1.02
 
 
 @pytest.mark.parametrize("name", training.JOBS)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from corepress.algorithm import LayerInput, NonFiniteInputError, Statistic, StatisticSpec, WeightFacts
 
+_PANEL = 256
+
 
 @attrs.frozen(eq=False)
 class Moment:
@@ -131,13 +133,27 @@ class _Mean:
         old, new = self.count / count, 1 / count
         chunk = chunk.to(self.matrix.device)
         if self.users == 1:
-            self.matrix.baddbmm_(chunk.mT, chunk, beta=old, alpha=new)
+            _blend_lower(self.matrix, chunk, old, new)
             self.count = count
             return self
         self.users -= 1
-        return _Mean(torch.baddbmm(self.matrix, chunk.mT, chunk, beta=old, alpha=new), count)
+        mean = _Mean(self.matrix.clone(), count)
+        _blend_lower(mean.matrix, chunk, old, new)
+        return mean
 
     def symmetric(self) -> Tensor:
-        """Return the matrix, made symmetric to the last bit: a product may round its two halves differently."""
+        """Return the matrix, its upper half mirrored from the lower one, which alone is kept up to date."""
         self.matrix.copy_(self.matrix.tril() + self.matrix.tril(-1).mT)
         return self.matrix
+
+
+def _blend_lower(matrix: Tensor, chunk: Tensor, old: float, new: float) -> None:
+    """Scale the lower half of a matrix by `old` and add `new` times the products of a chunk.
+
+    Blocks of columns from the diagonal down: what lies above them is never computed.
+    """
+    columns = matrix.shape[2]
+    for start in range(0, columns, _PANEL):
+        stop = min(start + _PANEL, columns)
+        left, right = chunk[:, :, start:], chunk[:, :, start:stop]
+        matrix[:, start:, start:stop].baddbmm_(left.mT, right, beta=old, alpha=new)

@@ -33,7 +33,11 @@ class IntegerCoder:
         self._dtype = torch.int8 if rule.integers.signed else torch.uint8
         self._codes = torch.zeros(groups, count, rows, dtype=self._dtype)
         order = torch.arange(count).expand(groups, -1) if columns.order is None else columns.order
-        self._block_of = order // scales.length
+        self._blocks = order // scales.length
+        self._alike = groups == 1 or columns.order is None
+        self._block_of = self._blocks[0].tolist()
+        self._current: tuple[int, Tensor, Tensor] | None = None
+        self._low, self._high = rule.integers.low, rule.integers.high
 
     @property
     def units(self) -> list[int]:
@@ -52,9 +56,8 @@ class IntegerCoder:
 
     def code(self, position: int, column: Tensor) -> Tensor:
         """Round a column."""
-        scale, zero_point = self._of_column(self._scale, position), self._of_column(self._zero_point, position)
-        integers = self._rule.integers
-        steps = (column / scale).round_().add_(zero_point).clamp_(integers.low, integers.high)
+        scale, zero_point = self._of_column(position)
+        steps = (column / scale).round_().add_(zero_point).clamp_(self._low, self._high)
         self._codes[:, position] = steps
         return steps.sub_(zero_point).mul_(scale)
 
@@ -68,11 +71,18 @@ class IntegerCoder:
             n_bits=self._rule.integers.n_bits,
         )
 
-    def _of_column(self, parameters: Tensor, position: int) -> Tensor:
-        """Return the parameters (groups, rows) of the column at a position; each group may have another order."""
-        if len(parameters) == 1:
-            return parameters[:, int(self._block_of[0, position])]
-        return parameters[torch.arange(len(parameters)), self._block_of[:, position]]
+    def _of_column(self, position: int) -> tuple[Tensor, Tensor]:
+        """Return scales and zero points (groups, rows) of the column at a position; each group may have another order.
+
+        Those of the last block are at hand: most columns have the block of the one before.
+        """
+        if not self._alike:
+            at = torch.arange(len(self._scale)), self._blocks[:, position]
+            return self._scale[at], self._zero_point[at]
+        block = self._block_of[position]
+        if self._current is None or self._current[0] != block:
+            self._current = block, self._scale[:, block], self._zero_point[:, block]
+        return self._current[1:]
 
 
 def scale_rule(values: Tensor, scales: ScaleMap, integers: Integers) -> ScaleRule:

@@ -83,8 +83,12 @@ class _Propagation:
         )
 
     def one_by_one(self, start: int, stop: int) -> None:
-        for position in range(start, stop):
-            decoded = self.coder.code(position, self.adjusted[:, position])
-            error = torch.sub(self.original[:, position], decoded, out=self.errors[:, position])
-            after = slice(position + 1, stop)
-            self.adjusted[:, after].addcmul_(self.feedback[:, position, after, None], error[:, None])
+        # Views of the columns are made at once: thousands of them are most of what a narrow layer costs.
+        part = slice(start, stop)
+        adjusted = self.adjusted[:, part]
+        feedback = self.feedback[:, part, part, None].unbind(1)
+        columns = zip(adjusted.unbind(1), self.original[:, part].unbind(1), self.errors[:, part].unbind(1), strict=True)
+        for position, (column, original, error) in enumerate(columns):
+            torch.sub(original, self.coder.code(start + position, column), out=error)
+            if position + 1 < stop - start:
+                adjusted[:, position + 1 :].addcmul_(feedback[position][:, position + 1 :], error[:, None])
