@@ -1,10 +1,12 @@
 """Executors: run jobs side by side, and give their results in the order of the jobs."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from contextvars import copy_context
+from itertools import islice
 from typing import Protocol, TypeVar
 
 import attrs
@@ -14,6 +16,9 @@ from corepress.pipeline.threads import one_thread, set_one_thread
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_AHEAD = 2
+"""Jobs for each worker that are begun or done before their results are asked for: results lie in memory till then."""
 
 
 class Executor(Protocol):
@@ -69,14 +74,16 @@ class ThreadExecutor:
             # disable=None is quiet when the output is no terminal; a bar appears only after a second.
             tqdm(desc=doing, total=sum(map(size, jobs)), delay=1, disable=None if doing else True, leave=False) as bar,
         ):
-            futures = [pool.submit(context.copy().run, function, job) for job in jobs]
+            queue = iter(jobs)
+            futures = deque(pool.submit(context.copy().run, function, job) for job in islice(queue, count * _AHEAD))
             try:
-                for position, job in enumerate(jobs):
-                    result = futures[position].result()
-                    # A future would keep the tensors of its result.
-                    futures[position] = None  # type: ignore[call-overload]
+                for job in jobs:
+                    result = futures.popleft().result()
+                    futures.extend(pool.submit(context.copy().run, function, job) for job in islice(queue, 1))
                     bar.update(size(job))
                     yield result
+                    # The results of the next jobs may need the memory of this one.
+                    del result
             finally:
-                for future in filter(None, futures):
+                for future in futures:
                     future.cancel()

@@ -34,10 +34,18 @@ def all_or_nothing(weights: Iterable[TorchWeight], *, values: bool = True) -> It
 
 
 def take_all(pairs: Sequence[tuple[TorchWeight, TorchWeight]]) -> None:
-    """Make each weight what the other one of its pair is, or none of them when one fails."""
-    with all_or_nothing([weight for weight, _ in pairs]):
+    """Make each weight what the other one of its pair is, or none of them when one fails.
+
+    The other one gets the values that the weight had: there they are until all is done, and take no more memory.
+    """
+    values: list[Undo] = []
+    with all_or_nothing([weight for weight, _ in pairs], values=False), undoing(values):
         for weight, other in pairs:
+            before = weight.tensor.clone()
+            values.append((f"{weight.name} (values)", partial(write_back, weight.tensor, before)))
             weight.take(other)
+            write_back(other.tensor, before)
+            values[-1] = values[-1][0], partial(write_back, weight.tensor, other.tensor)
 
 
 def _steps(weight: TorchWeight, values: bool) -> Iterator[Undo]:

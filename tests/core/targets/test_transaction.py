@@ -112,3 +112,28 @@ def test_simulators_come_back_and_know_what_they_knew(tied):
     assert simulation.simulators(weight) == [palette]
     assert not palette.after_sparsity
     assert torch.equal(tied[1].weight, weight.tensor / 2)
+
+
+def test_weights_that_were_taken_come_back_when_a_later_one_fails(monkeypatch):
+    model, changed = (nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)) for _ in range(2))
+    before = Snapshot.of(model)
+    pairs = list(zip(torch_weights(model), torch_weights(changed), strict=True))
+    take = type(pairs[0][0]).take
+
+    def failing(weight, other):
+        take(weight, other)
+        if weight is pairs[-1][0]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(pairs[0][0]), "take", failing)
+    with pytest.raises(KeyboardInterrupt):
+        take_all(pairs)
+    assert before.differences() == []
+
+
+def test_the_other_weights_get_the_values_that_were_there():
+    model, changed = (nn.Linear(3, 3) for _ in range(2))
+    first, second = model.weight.detach().clone(), changed.weight.detach().clone()
+    take_all([(torch_weights(model)[0], torch_weights(changed)[0])])
+    assert torch.equal(model.weight, second)
+    assert torch.equal(changed.weight, first)
