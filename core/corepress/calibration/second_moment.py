@@ -142,15 +142,15 @@ class _Mean:
         return mean
 
     def symmetric(self) -> Tensor:
-        """Return the matrix, its upper half mirrored from the lower one, which alone is kept up to date."""
+        """Return the matrix, with its upper triangle copied from the lower one; only the lower one is up to date."""
         self.matrix.copy_(self.matrix.tril() + self.matrix.tril(-1).mT)
         return self.matrix
 
 
 def _blend_lower(matrix: Tensor, chunk: Tensor, old: float, new: float) -> None:
-    """Scale the lower half of a matrix by `old` and add `new` times the products of a chunk.
+    """Scale the lower triangle of a matrix by `old` and add `new` times `chunkᵀ chunk`.
 
-    Blocks of columns from the diagonal down: what lies above them is never computed.
+    Each product covers a block of columns, from the diagonal down. Blocks above the diagonal are not computed.
     """
     columns = matrix.shape[2]
     for start in range(0, columns, _PANEL):

@@ -18,7 +18,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _AHEAD = 2
-"""Jobs for each worker that are begun or done before their results are asked for: results lie in memory till then."""
+"""Jobs per worker that are submitted before the caller reads their results. Unread results stay in memory."""
 
 
 class Executor(Protocol):

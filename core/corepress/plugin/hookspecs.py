@@ -42,34 +42,34 @@ def run_stage(run: "Run", stage: "StageRun") -> Any:
 
 @hookspec
 def on_run_start(run: "Run") -> None:
-    """Be told that a run starts; the plan is sound and nothing has been touched yet."""
+    """Listen to the start of a run; the plan is valid and the model is unchanged."""
 
 
 @hookspec
 def on_stage_start(run: "Run", stage: "StageRun") -> None:
-    """Be told that a stage starts."""
+    """Listen to the start of a stage."""
 
 
 @hookspec
 def on_step(run: "Run", step: int) -> None:
-    """Be told that the user's training loop has called `step()` for the `step`-th time."""
+    """Listen to the `step`-th call of `step()` in the user's training loop."""
 
 
 @hookspec
 def on_weight_compressed(run: "Run", stage: "StageRun", row: "Row") -> None:
-    """Be told that a stage has compressed one weight; `row` is its line in the report so far."""
+    """Listen to the compression of one weight by a stage; `row` is its line in the report so far."""
 
 
 @hookspec
 def on_stage_end(run: "Run", stage: "StageRun") -> None:
-    """Be told that a stage has ended without an error."""
+    """Listen to the end of a stage without an error."""
 
 
 @hookspec
 def on_run_end(run: "Run", report: "Report") -> None:
-    """Be told that a run has ended without an error."""
+    """Listen to the end of a run without an error."""
 
 
 @hookspec
 def on_run_error(run: "Run", error: BaseException) -> None:
-    """Be told that a run has failed with `error`; the model is as it was."""
+    """Listen to the failure of a run with `error`; the model is unchanged."""

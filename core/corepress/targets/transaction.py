@@ -34,9 +34,10 @@ def all_or_nothing(weights: Iterable[TorchWeight], *, values: bool = True) -> It
 
 
 def take_all(pairs: Sequence[tuple[TorchWeight, TorchWeight]]) -> None:
-    """Make each weight what the other one of its pair is, or none of them when one fails.
+    """Give each weight the values and metadata of the second of its pair, or change none of them when one fails.
 
-    The other one gets the values that the weight had: there they are until all is done, and take no more memory.
+    The values of a pair are exchanged: the second weight keeps the old values until all pairs are done, so that undoing
+    needs no further copy of the model.
     """
     values: list[Undo] = []
     with all_or_nothing([weight for weight, _ in pairs], values=False), undoing(values):
