@@ -16,8 +16,8 @@ PROGRAM_JOBS = [name for name in programs.JOBS if name.startswith("program_")]
 def model():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        pooled = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        return nn.Sequential(*pooled, nn.Linear(32, 16)).eval()
+        pooled = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        return nn.Sequential(*pooled, nn.Linear(64, 16)).eval()
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_both_sides_of_a_job_are_measured(name, model):
         work = job.work[system](model)
         results = [work() for _ in range(job.runs(system))]
         found[system] = job.judge(model, job.finish(results[-1]), system)
-    assert 0 < found["corepress"]["error"] <= found["coremltools"]["error"] * 1.001
+    assert 0 < found["corepress"]["error"] <= found["coremltools"]["error"] * 1.005
     assert found["corepress"].get("bytes", 0) <= found["coremltools"].get("bytes", 0) * 1.1
 
 
