@@ -1,13 +1,12 @@
 """SparseGPT: pruning that later columns make up for."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from corepress.algorithm import StatisticSpec, Unsupported, WeightAlgorithm, WeightFacts, WeightView
-from corepress.calibration import SecondMoment
+from corepress.algorithm import Unsupported, WeightFacts, WeightView
 from corepress.encoding import Dense, DenseForm, Form, Sparse, SparseForm, WeightEncoding
 from corepress_plugins.pruning.magnitude.measures import sparsity_measures
 from corepress_plugins.pruning.magnitude.selection import zeros_among
@@ -16,8 +15,8 @@ from corepress_plugins.pruning.sparse_gpt.config import ModuleSparseGPTConfig
 from corepress_plugins.pruning.sparse_gpt.selection import CountedZeros, Selection, ZerosInGroups
 from corepress_plugins.quantization.blocks import Grid, integer_form, scale_grid_or_channels
 from corepress_plugins.quantization.integers import Integers
+from corepress_plugins.quantization.layerwise.algorithm import LayerwiseAlgorithm
 from corepress_plugins.quantization.layerwise.columns import Columns
-from corepress_plugins.quantization.layerwise.factor import factorized
 from corepress_plugins.quantization.layerwise.integer_coder import IntegerCoder, scale_rule
 from corepress_plugins.quantization.layerwise.moments import moment_of, require_inputs
 from corepress_plugins.quantization.layerwise.propagation import propagate
@@ -26,19 +25,11 @@ from corepress_plugins.quantization.layerwise.scale_map import ScaleMap
 _FEWEST_CHOICES, _SMALLEST_CHOICE = 16, 4
 
 
-class SparseGPT(WeightAlgorithm):
+class SparseGPT(LayerwiseAlgorithm):
     """Prune the weights that cost the layer's output least, and let those after them make up for them.
 
     Frantar & Alistarh, SparseGPT (2023). The number of zeros is exact.
     """
-
-    def __init__(self) -> None:
-        # For the report only: nothing depends on it.
-        self._dampening: dict[str, float] = {}
-
-    def statistics(self, config: ModuleSparseGPTConfig) -> Collection[StatisticSpec]:  # noqa: ARG002
-        """Return the second moment of the inputs."""
-        return (SecondMoment.spec(),)
 
     def predict(self, weight: WeightFacts, config: ModuleSparseGPTConfig) -> SparseForm:
         """Return a sparse form; groups, blocks and block sizes that do not divide the weight are unsupported."""
@@ -64,13 +55,12 @@ class SparseGPT(WeightAlgorithm):
         """
         moment = moment_of(weight, statistics)
         order = _channels_together(weight, moment.shape[0]) if config.n_m_ratio else None
-        factor = factorized(moment, config.hessian_dampening, weight.name, order)
+        factor = self.factorized(weight, config, moment, order)
         columns = Columns(weight, order)
         kept = columns.of(torch.ones(weight.shape, dtype=torch.bool) if weight.mask is None else weight.mask)
         integers = _integer_coder(weight, config, columns) if config.quantizes else None
         coder = PruningCoder(kept, factor.pivots, _selection(kept, config), integers)
         propagate(columns.of(weight.values), factor.feedback, coder, _units(kept.shape[1], config))
-        self._dampening[weight.name] = factor.dampening
         if integers is not None:
             # Kept values that were rounded to zero are zeros like all others.
             return Sparse(columns.back(coder.kept), integers.affine()).canonical()
@@ -79,9 +69,7 @@ class SparseGPT(WeightAlgorithm):
 
     def measures(self, encoding: WeightEncoding, facts: WeightFacts) -> Mapping[str, float]:
         """Return sparsity by structure, and the dampening that was used."""
-        used = self._dampening.get(facts.name)
-        dampening = {} if used is None else {"hessian_dampening": used}
-        return {**sparsity_measures(encoding.decode(), facts.output_axis), **dampening}
+        return {**sparsity_measures(encoding.decode(), facts.output_axis), **super().measures(encoding, facts)}
 
 
 def _sparsity(weight: WeightFacts, config: ModuleSparseGPTConfig) -> float:

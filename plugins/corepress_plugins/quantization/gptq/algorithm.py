@@ -1,18 +1,18 @@
 """GPTQ: integers whose errors later columns make up for."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from corepress.algorithm import StatisticSpec, Unsupported, WeightAlgorithm, WeightFacts, WeightView
-from corepress.calibration import SecondMoment
-from corepress.encoding import Affine, AffineForm, WeightEncoding
+from corepress.algorithm import Unsupported, WeightFacts, WeightView
+from corepress.encoding import Affine, AffineForm
 from corepress_plugins.quantization.blocks import Grid, integer_form, scale_grid_or_channels
 from corepress_plugins.quantization.gptq.config import ModuleGPTQConfig
 from corepress_plugins.quantization.integers import Integers
+from corepress_plugins.quantization.layerwise.algorithm import LayerwiseAlgorithm
 from corepress_plugins.quantization.layerwise.columns import Columns
-from corepress_plugins.quantization.layerwise.factor import activation_order, factorized
+from corepress_plugins.quantization.layerwise.factor import activation_order
 from corepress_plugins.quantization.layerwise.integer_coder import IntegerCoder, scale_rule
 from corepress_plugins.quantization.layerwise.masked import masked
 from corepress_plugins.quantization.layerwise.moments import moment_of, require_inputs
@@ -20,20 +20,12 @@ from corepress_plugins.quantization.layerwise.propagation import propagate
 from corepress_plugins.quantization.layerwise.scale_map import ScaleMap
 
 
-class GPTQ(WeightAlgorithm):
+class GPTQ(LayerwiseAlgorithm):
     """Round columns one after another; what the rounding of one changes in the layer's output, the next ones undo.
 
     The error of the output counts, over the calibration data, not that of the weight. Zeros of a sparse weight stay
     zero. Frantar et al., GPTQ (2022).
     """
-
-    def __init__(self) -> None:
-        # For the report only: nothing depends on it.
-        self._dampening: dict[str, float] = {}
-
-    def statistics(self, config: ModuleGPTQConfig) -> Collection[StatisticSpec]:  # noqa: ARG002
-        """Return the second moment of the inputs."""
-        return (SecondMoment.spec(),)
 
     def predict(self, weight: WeightFacts, config: ModuleGPTQConfig) -> AffineForm:
         """Return the form of the integers; look-up tables, and shapes that blocks do not divide, are unsupported."""
@@ -59,7 +51,7 @@ class GPTQ(WeightAlgorithm):
         """
         moment = moment_of(weight, statistics)
         order = activation_order(moment) if config.use_activation_order_heuristic else None
-        factor = factorized(moment, config.hessian_dampening, weight.name, order)
+        factor = self.factorized(weight, config, moment, order)
         columns = Columns(weight, order)
         scales = ScaleMap.of(weight, _grid(weight, config))
         coder = IntegerCoder(
@@ -71,13 +63,7 @@ class GPTQ(WeightAlgorithm):
             moving=not (config.static_groups or config.use_activation_order_heuristic),
         )
         propagate(columns.of(weight.values), factor.feedback, masked(coder, weight, columns), coder.units)
-        self._dampening[weight.name] = factor.dampening
         return coder.affine()
-
-    def measures(self, encoding: WeightEncoding, facts: WeightFacts) -> Mapping[str, float]:  # noqa: ARG002
-        """Return the dampening that was used: more than the configuration says where that was not enough."""
-        used = self._dampening.get(facts.name)
-        return {} if used is None else {"hessian_dampening": used}
 
 
 def _integers(config: ModuleGPTQConfig) -> Integers:

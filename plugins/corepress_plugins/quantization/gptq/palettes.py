@@ -1,23 +1,23 @@
 """GPTQ onto palettes: levels of a look-up table in place of integers."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 import torch
 from torch import Tensor
 
-from corepress.algorithm import StatisticSpec, Unsupported, WeightAlgorithm, WeightFacts, WeightView
-from corepress.calibration import SecondMoment
-from corepress.encoding import Dense, PaletteForm, Palettized, WeightEncoding, folded_grid, round_significand
+from corepress.algorithm import Unsupported, WeightFacts, WeightView
+from corepress.encoding import Dense, PaletteForm, Palettized, folded_grid, round_significand
 from corepress_plugins.palettization.clustering import cluster_scalars
 from corepress_plugins.palettization.layout import GroupLayout, layout_of
 from corepress_plugins.palettization.table_config import ModuleTableConfig, PalettizationGranularity
 from corepress_plugins.quantization.gptq.config import ModuleGPTQConfig
 from corepress_plugins.quantization.granularity import QuantizationGranularity
+from corepress_plugins.quantization.layerwise.algorithm import LayerwiseAlgorithm
 from corepress_plugins.quantization.layerwise.columns import Columns
-from corepress_plugins.quantization.layerwise.factor import Factor, activation_order, factorized
+from corepress_plugins.quantization.layerwise.factor import Factor, activation_order
 from corepress_plugins.quantization.layerwise.level_coder import LearningCoder, LevelCoder
 from corepress_plugins.quantization.layerwise.masked import masked
 from corepress_plugins.quantization.layerwise.moments import moment_of, require_inputs
@@ -26,21 +26,13 @@ from corepress_plugins.quantization.layerwise.propagation import propagate
 from corepress_plugins.quantization.layerwise.scale_map import ScaleMap
 
 
-class GPTQPalette(WeightAlgorithm):
+class GPTQPalette(LayerwiseAlgorithm):
     """Replace weights by levels of a look-up table, column by column; later columns make up for earlier errors.
 
     The levels come from k-means, in which a value counts by what its error costs the output, and are learned once more
     from the adjusted values (van Baalen et al., GPTVQ, 2024); or they are those of NormalFloat, under a scale for each
     channel. The columns with the largest inputs go first.
     """
-
-    def __init__(self) -> None:
-        # For the report only: nothing depends on it.
-        self._dampening: dict[str, float] = {}
-
-    def statistics(self, config: ModuleGPTQConfig) -> Collection[StatisticSpec]:  # noqa: ARG002
-        """Return the second moment of the inputs."""
-        return (SecondMoment.spec(),)
 
     def predict(self, weight: WeightFacts, config: ModuleGPTQConfig) -> PaletteForm:
         """Return the palette's form; groups that do not divide the output channels are unsupported."""
@@ -69,8 +61,7 @@ class GPTQPalette(WeightAlgorithm):
         """
         moment = moment_of(weight, statistics)
         order = activation_order(moment)
-        factor = factorized(moment, config.hessian_dampening, weight.name, order)
-        self._dampening[weight.name] = factor.dampening
+        factor = self.factorized(weight, config, moment, order)
         work = _Work(weight, _layout(weight, config), Columns(weight, order), factor, config.weight_dtype.bits)
         if not config.enable_normal_float:
             return work.coded(work.learned(work.clustered()), None)
@@ -80,11 +71,6 @@ class GPTQPalette(WeightAlgorithm):
             scale = round_significand(largest.amax(others, keepdim=True))
             return work.coded(round_significand(normal_float(work.n_bits))[None], scale)
         return work.coded(normal_float(work.n_bits)[None] * largest.max(), None)
-
-    def measures(self, encoding: WeightEncoding, facts: WeightFacts) -> Mapping[str, float]:  # noqa: ARG002
-        """Return the dampening that was used."""
-        used = self._dampening.get(facts.name)
-        return {} if used is None else {"hessian_dampening": used}
 
 
 @attrs.frozen(eq=False)
