@@ -1,9 +1,11 @@
 """The protocols that an algorithm implements, and what it is given to work with."""
 
-from corepress.algorithm.activation import ActivationQuantization, Observer
+from corepress.algorithm.activation import ActivationQuantization, Observer, SiteFacts
+from corepress.algorithm.activation_quantizer import ActivationQuantizer
 from corepress.algorithm.layer_input import LayerInput
 from corepress.algorithm.protocols import (
     ActivationAlgorithm,
+    ActivationTrainingAlgorithm,
     EncodeRequest,
     TrainingAlgorithm,
     Unsupported,
@@ -18,11 +20,14 @@ from corepress.algorithm.view import WeightFacts, WeightView
 __all__ = [
     "ActivationAlgorithm",
     "ActivationQuantization",
+    "ActivationQuantizer",
+    "ActivationTrainingAlgorithm",
     "EncodeRequest",
     "LayerInput",
     "NonFiniteInputError",
     "Observer",
     "Simulator",
+    "SiteFacts",
     "Statistic",
     "StatisticSpec",
     "TrainingAlgorithm",

@@ -1,8 +1,8 @@
-"""Activations: what is observed of them, and the scale and zero point that they are quantized with."""
+"""Activations: where they are, what is observed of them, and the scale and zero point that they are quantized with."""
 
 import abc
 import math
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import attrs
 from torch import Tensor
@@ -10,6 +10,22 @@ from torch import Tensor
 from corepress.config import DType
 
 _DTYPES = (DType.INT8, DType.UINT8)
+
+
+@attrs.frozen(kw_only=True)
+class SiteFacts:
+    """What is known of an activation without its values.
+
+    `kind` is the operation that computes it, or that reads it where `role` is `input`. `non_negative` says that the
+    operation computes no negative values; `fixed_range` holds the bounds of what it computes, such as (0, 1) of a
+    sigmoid, where they are known.
+    """
+
+    name: str
+    kind: str
+    role: Literal["input", "output"] = "output"
+    non_negative: bool = False
+    fixed_range: tuple[float, float] | None = None
 
 
 class Observer(abc.ABC):

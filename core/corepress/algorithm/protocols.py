@@ -6,7 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 import attrs
 import torch
 
-from corepress.algorithm.activation import ActivationQuantization, Observer
+from corepress.algorithm.activation import ActivationQuantization, Observer, SiteFacts
+from corepress.algorithm.activation_quantizer import ActivationQuantizer
 from corepress.algorithm.simulator import Simulator
 from corepress.algorithm.statistic import StatisticSpec
 from corepress.algorithm.view import WeightFacts, WeightView
@@ -86,10 +87,23 @@ def encodes_together(algorithm: object) -> bool:
 
 @runtime_checkable
 class TrainingAlgorithm(Protocol):
-    """An algorithm that works inside the user's training loop."""
+    """An algorithm that works on weights inside the user's training loop."""
 
-    def simulate(self, weight: WeightView, config: Any) -> Simulator:
-        """Return a simulator for a weight, in the state before the first step."""
+    def simulate(self, weight: WeightView, config: Any, rng: torch.Generator) -> Simulator:
+        """Return a simulator for a weight, in the state before the first step.
+
+        `weight` is the part of the weight that the simulator sees: a look-up table where an earlier stage palettizes.
+        `rng` is seeded by the run and the weight's name; use no other source of randomness.
+        """
+        ...
+
+
+@runtime_checkable
+class ActivationTrainingAlgorithm(Protocol):
+    """An algorithm that works on activations inside the user's training loop."""
+
+    def quantizer(self, site: SiteFacts, config: Any) -> ActivationQuantizer | None:
+        """Return a quantizer for an activation, in the state before the first step, or None to leave it in float."""
         ...
 
 

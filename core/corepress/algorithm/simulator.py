@@ -1,6 +1,6 @@
 """Simulators: a compression in the making, attached to a weight during training."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,10 @@ from corepress.encoding import Dense, Sparse, WeightEncoding
 class Simulator(nn.Module):
     """Show a weight as if it were compressed; used as a torch parametrization while the user trains.
 
-    Keep all state in buffers, so that a state dict restores a run exactly. `step_count` counts the calls of `step`.
+    Keep all state in buffers and parameters, so that a state dict restores a run exactly; parameters, such as a learned
+    scale, are trained by the user's optimizer. `step_count` counts the calls of `step`. `inner` is the simulator of a
+    later stage that compresses a part of the encoding, the look-up table of a palette: `forward` applies it to that
+    part, `encode` leaves the part as it is.
     """
 
     owner: str = ""
@@ -26,12 +29,20 @@ class Simulator(nn.Module):
     after_sparsity: bool = False
     """Whether the zeros of the weight that it sees are pruned: they must stay zero, and do not count as values."""
 
+    freezes_batch_norm: bool = False
+    """Whether the batch normalization behind the layer must use and keep its running statistics from now on."""
+
+    batch_norm: Literal["fold", "keep"] | None = None
+    """Whether it wants to see the weight scaled by the batch normalization behind the layer, which `finalize` then
+    folds into the layer or keeps; None: the weight as it is."""
+
     CANONICAL_ORDER: ClassVar[tuple[str, ...]] = ("dense", "sparsity", "palette", "affine")
 
     step_count: Tensor
 
     def __init__(self) -> None:
         super().__init__()
+        self.inner: nn.Module | None = None
         self.register_buffer("step_count", torch.zeros((), dtype=torch.int64))
 
     def forward(self, weight: Tensor) -> Tensor:

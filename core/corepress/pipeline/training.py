@@ -1,6 +1,7 @@
 """The training half of a pipeline: simulators on a model between `prepare` and `finalize`."""
 
 import copy
+import inspect
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from corepress.algorithm import Simulator
+from corepress.algorithm import Simulator, WeightView, generator_for
 from corepress.algorithm.simulator import KeepZeros
 from corepress.encoding import CompositionError, Dense, DenseForm, Form, Sparse, compose_forms, slot_for
 from corepress.errors import PlanError, StateError
@@ -224,7 +225,7 @@ def prepare(model: nn.Module, blueprint: Blueprint, seed: int) -> Training:
     training = Training(run, target, owner)
     run.original = training.original
     with one_thread():
-        ready = _simulators_for(blueprint, target, owner)
+        ready = _simulators_for(blueprint, target, owner, seed)
     weights = {id(weight): weight for weight, _ in ready}.values()
     with all_or_nothing(weights, values=False):
         for weight, simulator in ready:
@@ -245,7 +246,9 @@ def require_alone(model: nn.Module) -> None:
         )
 
 
-def _simulators_for(blueprint: Blueprint, target: TorchTarget, owner: str) -> list[tuple[TorchWeight, Simulator]]:
+def _simulators_for(
+    blueprint: Blueprint, target: TorchTarget, owner: str, seed: int
+) -> list[tuple[TorchWeight, Simulator]]:
     ready: list[tuple[TorchWeight, Simulator]] = []
     kept: set[str] = set()
     for plan in (plan for plan in blueprint.stages if plan.training):
@@ -263,10 +266,18 @@ def _simulators_for(blueprint: Blueprint, target: TorchTarget, owner: str) -> li
                     f"{plan.stage.label} needs an uncompressed or a pruned weight; compress() works on it as it is"
                 )
             slot = slot_for(now, plan.stage.spec.produces)
-            simulator = plan.stage.implementation.simulate(view_of(weight, slot), task.config)
+            rng = generator_for(seed, plan.stage.stream, name)
+            simulator = _simulated(plan.stage.implementation, view_of(weight, slot), task.config, rng)
             ready.append((weight, _owned(simulator, owner, plan.stage.spec.produces, plan.stage.index)))
     _require_composable(ready)
     return ready
+
+
+def _simulated(algorithm: Any, view: WeightView, config: Any, rng: torch.Generator) -> Simulator:
+    """Call `simulate`, also that of a plugin which is older than its `rng`."""
+    given = (view, config, rng)[: len(inspect.signature(algorithm.simulate).parameters)]
+    simulator: Simulator = algorithm.simulate(*given)
+    return simulator
 
 
 def _require_composable(ready: Sequence[tuple[TorchWeight, Simulator]]) -> None:

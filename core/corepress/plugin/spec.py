@@ -16,6 +16,7 @@ NEEDS = ("nothing", "inputs", "loss", "training")
 PRODUCES = ("sparsity", "palette", "affine", "dense")
 TARGETS = ("torch", "coreml")
 THREADS = ("one", "all")
+ACTS_ON = ("weights", "activations")
 
 
 def _names(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -54,6 +55,8 @@ class AlgorithmSpec:
         needs: `nothing`, `inputs` (calibration inputs), `loss` (inputs and a loss) or `training`.
         produces: `sparsity`, `palette`, `affine`, or `dense` when it only changes values.
         targets: where it works: `torch`, `coreml`.
+        acts_on: what it compresses: `weights`, `activations`, or both. By default the activations for the kind
+            `activation`, and the weights for any other.
         threads: the threads of torch while a weight is encoded: `one`, while other weights are encoded beside it, or
             `all`, one weight after another; results of `all` may depend on the number of threads.
         api: the version of the author API that it was written for.
@@ -68,7 +71,12 @@ class AlgorithmSpec:
     produces: str = attrs.field(validator=attrs.validators.in_(PRODUCES))
     targets: tuple[str, ...] = attrs.field(converter=_names, default=("torch",), validator=_within(TARGETS))
     threads: str = attrs.field(default="one", validator=attrs.validators.in_(THREADS))
+    acts_on: tuple[str, ...] = attrs.field(converter=_names, validator=_within(ACTS_ON))
     api: int = attrs.field(default=API_VERSION, validator=attrs.validators.instance_of(int))
+
+    @acts_on.default
+    def _acts_on_by_kind(self) -> tuple[str, ...]:
+        return ("activations",) if self.kind == ("activation",) else ("weights",)
 
     def load_config(self) -> Any:
         """Import and return the configuration class."""

@@ -16,7 +16,7 @@ class Inheriting(WeightAlgorithm):
 
 
 class Simulating:
-    def simulate(self, weight, config):
+    def simulate(self, weight, config, rng):
         return Simulator()
 
 

@@ -63,7 +63,7 @@ class SignPalette(WeightAlgorithm, TrainingAlgorithm):
             raise RuntimeError("no luck")
         return _palette(weight.values, weight.mask)
 
-    def simulate(self, weight, config):
+    def simulate(self, weight, config, rng):
         return SignSimulator()
 
 

@@ -52,7 +52,7 @@ def test_a_simulator_that_fails_leaves_nothing_behind(model, toys, monkeypatch):
     def broken(self, weight):
         raise RuntimeError("no idea")
 
-    monkeypatch.setattr(type(toy_algorithms.SignPalette().simulate(None, None)), "refresh", broken)
+    monkeypatch.setattr(type(toy_algorithms.SignPalette().simulate(None, None, None)), "refresh", broken)
     with pytest.raises(RuntimeError, match=r"no idea"):
         Pipeline([Stage("sign"), Stage("magnitude")]).prepare(pruned, inplace=True)
     assert same(fingerprint(pruned), before)

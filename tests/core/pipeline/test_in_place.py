@@ -248,7 +248,7 @@ def test_parameters_keep_their_order_when_prepare_fails(zoo, toys, monkeypatch):
     def broken(self, weight):
         raise RuntimeError("no idea")
 
-    monkeypatch.setattr(type(toy_algorithms.SignPalette().simulate(None, None)), "refresh", broken)
+    monkeypatch.setattr(type(toy_algorithms.SignPalette().simulate(None, None, None)), "refresh", broken)
     pruning, failing = Pipeline([Stage("magnitude")]), Pipeline([Stage("sign")])
     before, optimizer = Snapshot.of(zoo), torch.optim.Adam(zoo.parameters())
     names = entries(zoo)

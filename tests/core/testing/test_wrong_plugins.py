@@ -150,7 +150,7 @@ class ForgetfulSimulator(RoundingSimulator):
 
 
 class Forgetful(Rounding):
-    def simulate(self, weight, config):
+    def simulate(self, weight, config, rng):
         return ForgetfulSimulator(config.begin_step)
 
 
@@ -167,7 +167,7 @@ class FlatSimulator(RoundingSimulator):
 
 
 class Flat(Rounding):
-    def simulate(self, weight, config):
+    def simulate(self, weight, config, rng):
         return FlatSimulator(config.begin_step)
 
 
@@ -177,7 +177,7 @@ def test_a_simulator_without_gradients_fails_one_check(contract_of, failing_chec
 
 
 class Hasty(Rounding):
-    def simulate(self, weight, config):
+    def simulate(self, weight, config, rng):
         return RoundingSimulator(0)
 
 

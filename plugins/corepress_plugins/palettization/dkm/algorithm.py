@@ -38,16 +38,18 @@ class DifferentiableKMeans(WeightAlgorithm, TrainingAlgorithm):
         weight: WeightView,
         config: ModuleDKMPalettizerConfig,
         statistics: Mapping[str, Any],  # noqa: ARG002
-        rng: torch.Generator,  # noqa: ARG002
+        rng: torch.Generator,
     ) -> Palettized:
         """Palettize at once, without training."""
-        simulator = self.simulate(weight, config)
+        simulator = self.simulate(weight, config, rng)
         simulator.after_sparsity = weight.mask is not None
         return simulator.encode(weight.values)
 
-    def simulate(self, weight: WeightView, config: ModuleDKMPalettizerConfig) -> PaletteSimulator:
+    def simulate(
+        self, weight: WeightView, config: ModuleDKMPalettizerConfig, rng: torch.Generator
+    ) -> PaletteSimulator:
         """Return a simulator that palettizes from its milestone on."""
-        return PaletteSimulator(weight.facts, _layout_of(weight, config), config)
+        return PaletteSimulator(weight.facts, _layout_of(weight, config), config, rng.initial_seed())
 
 
 def _layout_of(weight: WeightFacts, config: ModuleDKMPalettizerConfig) -> GroupLayout:

@@ -33,8 +33,9 @@ class PaletteSimulator(Simulator):
     centroids: Tensor
     scale: Tensor | None
 
-    def __init__(self, facts: WeightFacts, layout: GroupLayout, config: ModuleDKMPalettizerConfig) -> None:
+    def __init__(self, facts: WeightFacts, layout: GroupLayout, config: ModuleDKMPalettizerConfig, seed: int) -> None:
         super().__init__()
+        self.seed = seed
         self.facts = facts
         self.layout = layout
         self.config = config
@@ -202,8 +203,8 @@ class PaletteSimulator(Simulator):
         return self.facts.count // (self.layout.groups * self.layout.cluster_dim)
 
     def _generator(self, *stream: int) -> torch.Generator:
-        """Return random numbers that depend on the weight's name and the stream alone."""
-        return torch.Generator().manual_seed(zlib.crc32(repr((self.facts.name, stream)).encode()))
+        """Return random numbers that depend on the seed, which is the weight's own, and the stream alone."""
+        return torch.Generator().manual_seed(zlib.crc32(repr((self.seed, stream)).encode()))
 
 
 def _coincide(centroids: Tensor, config: ModuleDKMPalettizerConfig) -> Tensor:

@@ -79,7 +79,12 @@ class MagnitudePruning(WeightAlgorithm, TrainingAlgorithm):
         mask = mask_at(config.final_sparsity, weight.values, weight, config, weight.mask)
         return Sparse(mask, Dense(weight.values))
 
-    def simulate(self, weight: WeightView, config: ModuleMagnitudePrunerConfig) -> "PruningSimulator":
+    def simulate(
+        self,
+        weight: WeightView,
+        config: ModuleMagnitudePrunerConfig,
+        rng: torch.Generator,  # noqa: ARG002
+    ) -> "PruningSimulator":
         """Return a simulator that follows the schedule."""
         return PruningSimulator(weight.facts, config)
 

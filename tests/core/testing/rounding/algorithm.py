@@ -26,7 +26,7 @@ class Rounding(WeightAlgorithm, TrainingAlgorithm):
     def encode(self, weight, config, statistics, rng):
         return rounded(weight.values, scale_of(weight.values))
 
-    def simulate(self, weight, config):
+    def simulate(self, weight, config, rng):
         return RoundingSimulator(config.begin_step)
 
 
