@@ -24,7 +24,8 @@ def simulator(weight=None, **options):
     """Return a simulator as it is attached: shown the weight once."""
     weight = drawn() if weight is None else weight
     view = WeightView(name="fc.weight", kind="linear", shape=tuple(weight.shape), values=weight.float())
-    made = DifferentiableKMeans().simulate(view, ModuleDKMPalettizerConfig(**{"n_bits": 2, **options}), torch.Generator())
+    config = ModuleDKMPalettizerConfig(**{"n_bits": 2, **options})
+    made = DifferentiableKMeans().simulate(view, config, torch.Generator())
     made.refresh(weight)
     return made
 
