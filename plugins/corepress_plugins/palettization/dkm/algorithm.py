@@ -45,9 +45,7 @@ class DifferentiableKMeans(WeightAlgorithm, TrainingAlgorithm):
         simulator.after_sparsity = weight.mask is not None
         return simulator.encode(weight.values)
 
-    def simulate(
-        self, weight: WeightView, config: ModuleDKMPalettizerConfig, rng: torch.Generator
-    ) -> PaletteSimulator:
+    def simulate(self, weight: WeightView, config: ModuleDKMPalettizerConfig, rng: torch.Generator) -> PaletteSimulator:
         """Return a simulator that palettizes from its milestone on."""
         return PaletteSimulator(weight.facts, _layout_of(weight, config), config, rng.initial_seed())
 
