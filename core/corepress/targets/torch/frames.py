@@ -93,7 +93,7 @@ class _Enter(_Hook):
     def __call__(self, module: nn.Module, _: Any) -> None:
         frames = self.mode.frames()
         if not frames:
-            self.mode.__enter__()
+            self.mode.__enter__()  # type: ignore[no-untyped-call]
         while frames and frames[-1].is_over():
             frames.pop()
         running = None if torch.compiler.is_compiling() else sys._getframe(1)
@@ -108,7 +108,7 @@ class _Leave(_Hook):
             return
         frames.pop()
         if not frames:
-            self.mode.__exit__(None, None, None)
+            self.mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
 
 def modes_on(model: nn.Module) -> list[ModuleMode]:
