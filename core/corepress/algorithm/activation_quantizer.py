@@ -20,6 +20,9 @@ class ActivationQuantizer(nn.Module):
     stage: int | None = None
     """The stage that it belongs to."""
 
+    freezes_batch_norm: bool = False
+    """Whether the batch normalization before it must use and keep its running statistics from now on."""
+
     step_count: Tensor
 
     def __init__(self) -> None:

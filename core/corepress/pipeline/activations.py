@@ -5,37 +5,64 @@ from typing import Any
 
 import attrs
 
+from corepress.algorithm import SiteFacts
 from corepress.config import ModuleConfig, Resolution
 from corepress.errors import PlanError
 from corepress.pipeline.blueprint import StagePlan, Task
 from corepress.pipeline.report import Row
 from corepress.pipeline.stage import BoundStage
-from corepress.targets import Target
+from corepress.targets import Activation, Target
 
 
-def activation_tasks(stage: BoundStage, resolution: Resolution[Any]) -> dict[str, Task]:
-    """Return a task for every operation that a rule reaches.
+def activation_tasks(
+    stage: BoundStage, resolution: Resolution[Any], sites: Iterable[Activation], training: bool
+) -> dict[str, Task]:
+    """Return a task for every site of activations that a rule reaches.
+
+    In training, an algorithm says itself which activations it leaves in float.
 
     Raises PlanError for lists of configurations, of which the size of a weight would choose one.
     """
-    for match in resolution.matches.values():
+    tasks = {}
+    for site in sites:
+        match = resolution.matches[site.name]
         if match.config is not None and not isinstance(match.config, ModuleConfig):
             raise PlanError(
                 f"{stage.label}: {match.rule} is a list of configurations for weights by their size; "
                 "activations have none, give one configuration"
             )
-    return {
-        name: Task(match.config, str(match.rule), name)
-        for name, match in resolution.matches.items()
-        if match.config is not None
-    }
+        if match.config is not None and (not training or _quantizes(stage, site, match.config)):
+            tasks[site.name] = Task(match.config, str(match.rule), site.name)
+    return tasks
+
+
+def _quantizes(stage: BoundStage, site: Activation, config: Any) -> bool:
+    return stage.implementation.quantizer(SiteFacts(name=site.name, kind=site.kind), config) is not None
+
+
+def repeated(plans: Iterable[StagePlan]) -> list[str]:
+    """Return a problem for every site whose activations two stages would quantize."""
+    first: dict[str, StagePlan] = {}
+    return [
+        f"{name}: {first[name].stage.label} and {plan.stage.label} both quantize its activations; "
+        "exclude it from one of them (null)"
+        for plan in plans
+        for name in plan.activations
+        if first.setdefault(name, plan) is not plan
+    ]
 
 
 def activation_rows(target: Target, plans: Iterable[StagePlan]) -> list[Row]:
     """Return a line for every operation whose activations a stage quantizes."""
     stages = [plan for plan in plans if plan.stage.on_activations]
-    kinds = {site.name: site.kind for site in target.activations()} if stages else {}
-    return [
+    if not stages:
+        return []
+    kinds = {site.name: site.kind for site in target.activations()}
+    in_float = [
+        Row(name=name, kind=f"{kind} activations", shape=(), status="skipped", reason=f"{kind} is computed in float")
+        for name, kind in target.activations_in_float().items()
+    ]
+    return in_float + [
         Row(
             name=name,
             kind=f"{kinds[name]} activations",
@@ -47,7 +74,7 @@ def activation_rows(target: Target, plans: Iterable[StagePlan]) -> list[Row]:
             bytes_after=None,
         )
         for plan in stages
-        for name, task in plan.tasks.items()
+        for name, task in plan.activations.items()
     ]
 
 

@@ -35,16 +35,17 @@ class Task:
 
 @attrs.frozen(slots=False)
 class StagePlan:
-    """A stage and its tasks by weight name; `training` stages work in the user's loop."""
+    """A stage and its tasks, by the names of weights and of activation sites; `training` stages work in a loop."""
 
     stage: BoundStage
     tasks: dict[str, Task]
     training: bool
+    activations: dict[str, Task] = attrs.field(factory=dict)
 
     @property
     def needs_model(self) -> bool:
         """Whether data runs through the model before the stage works: the weights must be what they are by then."""
-        return self.stage.on_activations or bool(self.requests)
+        return bool(self.activations or self.requests)
 
     @cached_property
     def requests(self) -> dict[str, Collection[StatisticSpec]]:
@@ -63,9 +64,7 @@ class Blueprint:
 
     def require_writable(self, target: Target) -> None:
         """Refuse a target, the planned model or a copy of it, in which the planned weights cannot be written."""
-        handles = (
-            task.handle(target) for plan in self.stages if not plan.stage.on_activations for task in plan.tasks.values()
-        )
+        handles = (task.handle(target) for plan in self.stages for task in plan.tasks.values())
         reasons = {weight.name: why for weight in handles if (why := weight.unwritable)}
         if reasons:
             raise PlanError(

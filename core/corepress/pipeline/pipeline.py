@@ -186,12 +186,13 @@ class Pipeline:
         self._report = report
         return self._signed(finished)
 
-    def prepare(self, model: nn.Module, example_inputs: Any = None, inplace: bool = False) -> nn.Module:  # noqa: ARG002
+    def prepare(self, model: nn.Module, example_inputs: Any = None, inplace: bool = False) -> nn.Module:
         """Attach the simulators of every stage that trains, and return the model to train.
 
         Args:
             model: the model; a copy is prepared unless `inplace`.
-            example_inputs: accepted for algorithms that trace the model; weights need none.
+            example_inputs: where activations are quantized, inputs that the model is run on once: a tensor, a tuple or
+                list of positional inputs, a dict of keyword inputs, or the shape of a tensor.
             inplace: attach to `model` itself. An optimizer made before stays valid: parameters keep their identity.
         """
         if self._training is not None and self._training.is_in(model):
@@ -199,12 +200,12 @@ class Pipeline:
             return model
         if is_program(model):
             raise PlanError("a Core ML program cannot be trained; prepare the torch model, or use compress()")
-        blueprint = self._blueprint(self._target(model), True, None, False)
+        blueprint = self._blueprint(self._target(model, example_inputs), True, None, False)
         _warn(blueprint.plan.warnings)
         if not inplace:
             training.require_alone(model)
         base = model if inplace else copied(model)
-        begun = training.prepare(base, blueprint, self.seed)
+        begun = training.prepare(base, blueprint, self.seed, example_inputs)
         if self._training is not None:
             self._training.abandon()
         self._training, self._report = begun, None
@@ -271,8 +272,10 @@ class Pipeline:
         current.load_state(state["simulators"], state["steps"])
         self._report = None
 
-    def _target(self, model: Any) -> Target:
-        return open_target(model, activations=any(stage.on_activations for stage in self._stages))
+    def _target(self, model: Any, example_inputs: Any = None) -> Target:
+        return open_target(
+            model, activations=any(stage.on_activations for stage in self._stages), example_inputs=example_inputs
+        )
 
     def _blueprint(
         self, target: Target, train: bool, deployment: Any, strict: bool, compute_units: str | None = None
@@ -291,7 +294,7 @@ class Pipeline:
             kinds, needs = stage.spec.kind, stage.spec.needs
             if trained and "training" in kinds:
                 continue
-            if "weight" not in kinds and not stage.on_activations:
+            if not {"weight", "activation"} & set(kinds):
                 raise PlanError(f"{stage.label} works in a training loop; use prepare, step and finalize")
             if not stage.config.needs_data:
                 continue

@@ -19,7 +19,7 @@ from corepress.encoding import (
     part_shape,
 )
 from corepress.errors import ExportError, PlanError, WeightError
-from corepress.pipeline.activations import activation_rows, activation_tasks
+from corepress.pipeline.activations import activation_rows, activation_tasks, repeated
 from corepress.pipeline.blueprint import Blueprint, StagePlan, Task
 from corepress.pipeline.draft import Draft, other_rows
 from corepress.pipeline.reach import Reach, resolved
@@ -66,15 +66,14 @@ def draw_up(
             works_on = ", ".join(stage.spec.targets)
             problems.append(f"{stage.label} works on {works_on} models, and this is a {target.name} model")
             continue
-        subjects = list(target.activations() if stage.on_activations else weights)
-        resolution = resolved(stage, target, [subject.subject for subject in subjects], strict)
+        trains = training and "training" in stage.spec.kind
+        sites = list(target.activations()) if stage.on_activations else []
+        mine = weights if stage.on_weights else []
+        resolution = resolved(stage, target, [subject.subject for subject in (*mine, *sites)], strict)
         warnings += [f"{stage.label}: {message}" for message in resolution.unmatched]
-        if stage.on_activations:
-            plans.append(StagePlan(stage, activation_tasks(stage, resolution), training=False))
-            continue
-        tasks = {}
-        reach = Reach(resolution, weights)
-        for weight in weights:
+        tasks: dict[str, Task] = {}
+        reach = Reach(resolution, mine)
+        for weight in mine:
             match = reach.match_of(weight)
             if why := reach.why_left(weight, match):
                 drafts[weight.name].left.append(why)
@@ -83,17 +82,17 @@ def draw_up(
             draft = _draft_of(stage, match, weight, parameter, drafts, target, problems)
             if draft is not None and _accept(stage, match, draft, check, strict, problems):
                 tasks[draft.weight.name] = Task(match.config, str(match.rule), weight.name, parameter)
-        plans.append(StagePlan(stage, tasks, training and "training" in stage.spec.kind))
+        plans.append(StagePlan(stage, tasks, trains, activation_tasks(stage, resolution, sites, trains)))
         problems += _missing_statistics(plans[-1], target)
     planned = {name: draft.weight for name, draft in drafts.items() if draft.steps}
-    problems += target.conflicts(list(planned.values()))
+    problems += target.conflicts(list(planned.values())) + repeated(plans)
     if problems:
         raise PlanError("\n".join(_shortened(problems)))
     require_finite(planned.values())
     skipped = {name: "; ".join(draft.skipped) for name, draft in drafts.items() if draft.skipped}
     if skipped:
         warnings.append(f"{len(skipped)} of {len(drafts)} weights were skipped: {some_of(skipped)}")
-    if not any(plan.tasks for plan in plans):
+    if not any(plan.tasks or plan.activations for plan in plans):
         warnings.append("nothing is compressed: no rule reaches a weight that can be compressed as it asks")
     else:
         warnings += target.remarks

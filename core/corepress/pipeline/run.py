@@ -113,7 +113,7 @@ class Run:
 
     def report(self) -> Report:
         """Return the table of what has become of every weight."""
-        planned = {name for plan in self.blueprint.stages for name in plan.tasks}
+        planned = {name for plan in self.blueprint.stages for name in (*plan.tasks, *plan.activations)}
         warnings = list(self.blueprint.plan.warnings)
         if self.refusals:
             reasons = {n: _joined(told) for n, told in self.refusals.items()}
@@ -167,13 +167,12 @@ class StageRun:
         """
         if self.owner is not None:
             return self._encode_trained(run, self.owner)
-        if self.stage.on_activations:
-            return self._quantize_activations(run)
+        self._quantize_activations(run)
         for segment in self._segments(run):
             self._encode(run, segment)
             # The statistics of the next segment are gathered while this name still holds those of the last one.
             del segment
-        return len(self.planned.tasks)
+        return len(self.planned.tasks) + len(self.planned.activations)
 
     def _encode(self, run: Run, segment: Segment) -> None:
         encoder = self._encoder(run, segment.statistics)
@@ -200,13 +199,14 @@ class StageRun:
             settles=lambda name: run.settles(self.planned, name),
         )
 
-    def _quantize_activations(self, run: Run) -> int:
+    def _quantize_activations(self, run: Run) -> None:
+        if not self.planned.activations:
+            return
         assert run.data is not None
-        chosen = {name: (self.stage.implementation, task.config) for name, task in self.planned.tasks.items()}
+        chosen = {name: (self.stage.implementation, task.config) for name, task in self.planned.activations.items()}
         for name in run.target.quantize_activations(chosen, run.data):
             run.skip(self, name, "what it reads or computes has no finite range")
         run.quantized.update(chosen)
-        return len(chosen)
 
     def _encode_trained(self, run: Run, owner: str) -> int:
         encoder = self._encoder(run, {})

@@ -51,9 +51,14 @@ class BoundStage:
         return self.spec.load_implementation()
 
     @property
+    def on_weights(self) -> bool:
+        """Whether the stage compresses weights."""
+        return "weights" in self.spec.acts_on
+
+    @property
     def on_activations(self) -> bool:
-        """Whether the stage quantizes activations instead of compressing weights."""
-        return "activation" in self.spec.kind
+        """Whether the stage quantizes activations."""
+        return "activations" in self.spec.acts_on
 
     @property
     def stream(self) -> str:

@@ -12,7 +12,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from corepress.algorithm import Simulator, WeightView, generator_for
+from corepress.algorithm import ActivationQuantizer, Simulator, WeightView, generator_for
 from corepress.algorithm.simulator import KeepZeros
 from corepress.encoding import CompositionError, Dense, DenseForm, Form, Sparse, compose_forms, slot_for
 from corepress.errors import PlanError, StateError
@@ -21,12 +21,17 @@ from corepress.pipeline.encoder import view_of
 from corepress.pipeline.measuring import measured, relative_error
 from corepress.pipeline.planner import require_finite
 from corepress.pipeline.protocol import LossFunction
+from corepress.pipeline.quantizers import attach_quantizers, finish_quantizers, quantizers_of, require_observed
 from corepress.pipeline.report import Report, some_of
 from corepress.pipeline.run import Run, watched
 from corepress.pipeline.saved import require_fitting
 from corepress.pipeline.threads import one_thread
 from corepress.plugin import registry
 from corepress.targets import TorchTarget, TorchWeight, simulation, torch_weights
+from corepress.targets.torch.attachment import attached
+from corepress.targets.torch.batch_norm import InBatchNorm, fold_all, foldable_norm
+from corepress.targets.torch.freezing import freeze_batch_norms, thaw
+from corepress.targets.torch.structure import restructuring
 from corepress.targets.transaction import all_or_nothing, undoing
 
 _FINALIZED_BY = "_corepress_finalized_by"
@@ -54,7 +59,8 @@ class Training:
 
     def is_in(self, model: nn.Module) -> bool:
         """Tell whether a model carries the run's simulators."""
-        return any(simulation.simulators(weight, self.owner) for weight in torch_weights(model))
+        on_weights = any(simulation.simulators(weight, self.owner) for weight in torch_weights(model))
+        return on_weights or attached(model, self.owner) is not None
 
     def step(self) -> None:
         """Advance every simulator by one step."""
@@ -62,6 +68,8 @@ class Training:
         self.steps += 1
         for weight in self.weights.values():
             simulation.step(weight, self.owner)
+        for quantizer in quantizers_of(self.target.model, self.owner).values():
+            quantizer.step()
         registry().notify("on_step", run=self.run, step=self.steps)
 
     def original(self, name: str) -> Tensor:
@@ -110,7 +118,11 @@ class Training:
             self._check_ready(source)
             if inplace:
                 self.run.blueprint.require_writable(source)
+            folded = fold_all(finished.model, self.owner)
             run.run_stages(self.owner)
+            finish_quantizers(finished.model, self.owner, folded)
+            thaw(finished.model, self.owner)
+            run.quantized.update(*(plan.activations for plan in run.blueprint.stages if plan.training))
             report = run.report()
             if inplace:
                 self._transfer(run, source)
@@ -124,7 +136,7 @@ class Training:
         self._require_unfinished("state_dict")
         return {
             name: {_key(s): {k: v.clone() for k, v in s.state_dict().items()} for s in chain}
-            for name, chain in self._simulators().items()
+            for name, chain in self._members().items()
         }
 
     def load_state(self, state: Any, steps: int) -> None:
@@ -132,7 +144,7 @@ class Training:
         self._require_unfinished("load_state_dict")
         before = self.state()
         require_fitting(before, state)
-        mine = {(name, _key(simulator)): simulator for name, chain in self._simulators().items() for simulator in chain}
+        mine = {(name, _key(simulator)): simulator for name, chain in self._members().items() for simulator in chain}
         with undoing(
             [
                 (f"{name}, {key}", partial(simulator.load_state_dict, before[name][key]))
@@ -171,8 +183,13 @@ class Training:
             "the pipeline and of the model"
         )
 
-    def _simulators(self) -> dict[str, list[Simulator]]:
-        return {name: simulation.simulators(weight, self.owner) for name, weight in self.weights.items()}
+    def _members(self) -> dict[str, Sequence[Simulator | ActivationQuantizer]]:
+        """Return the simulators of every weight in training, and the quantizer of every activation."""
+        found: dict[str, Sequence[Simulator | ActivationQuantizer]] = {
+            name: simulation.simulators(weight, self.owner) for name, weight in self.weights.items()
+        }
+        quantizers = quantizers_of(self.target.model, self.owner)
+        return found | {name: [quantizer] for name, quantizer in quantizers.items()}
 
     def _trained(self, target: TorchTarget) -> dict[str, TorchWeight]:
         return {
@@ -196,13 +213,21 @@ class Training:
                 raise StateError(
                     f"{name} carries no simulator of this run; pass the model that prepare() returned, or a copy of it"
                 )
+        if any(plan.activations for plan in self.run.blueprint.stages if plan.training):
+            if attached(target.model, self.owner) is None:
+                raise StateError(
+                    "the model has no quantizer of this run; pass the model that prepare() returned, or a copy of it"
+                )
+            require_observed(target.model, self.owner)
         require_finite(weights.values())
 
     def _transfer(self, run: Run, target: TorchTarget) -> None:
         """Take the simulators off the model itself, and write what the copy has become."""
         trained = self._trained(target)
         touched = {name: self._handle(name, target) for name in run.compressed} | trained
-        with all_or_nothing(touched.values()):
+        with restructuring(target.model), all_or_nothing(touched.values()):
+            finish_quantizers(target.model, self.owner, fold_all(target.model, self.owner))
+            thaw(target.model, self.owner)
             for weight in trained.values():
                 simulation.detach(weight, simulation.simulators(weight, self.owner))
             for name in run.compressed:
@@ -215,11 +240,11 @@ class Training:
             )
 
 
-def prepare(model: nn.Module, blueprint: Blueprint, seed: int) -> Training:
+def prepare(model: nn.Module, blueprint: Blueprint, seed: int, example_inputs: Any) -> Training:
     """Attach the simulators of every training stage to `model`; nothing is attached when one of them fails."""
     # Unlike a number, it is not given again in another process, to which a finalized model may be sent.
     owner = f"run-{uuid.uuid4().hex}"
-    target = TorchTarget(model)
+    target = TorchTarget(model, example_inputs=example_inputs)
     blueprint.require_writable(target)
     run = Run(blueprint=blueprint, target=target, original=lambda _: torch.empty(0), seed=seed)
     training = Training(run, target, owner)
@@ -227,9 +252,12 @@ def prepare(model: nn.Module, blueprint: Blueprint, seed: int) -> Training:
     with one_thread():
         ready = _simulators_for(blueprint, target, owner, seed)
     weights = {id(weight): weight for weight, _ in ready}.values()
-    with all_or_nothing(weights, values=False):
+    with restructuring(model), all_or_nothing(weights, values=False):
         for weight, simulator in ready:
             simulation.attach(weight, simulator.to(weight.parameter.device))
+        attach_quantizers(blueprint, target, owner)
+        if target.has_graph:
+            freeze_batch_norms(model, target.graph, owner)
         for weight in weights:
             simulation.refresh(weight, owner)
     registry().notify("on_run_start", run=run)
@@ -268,9 +296,19 @@ def _simulators_for(
             slot = slot_for(now, plan.stage.spec.produces)
             rng = generator_for(seed, plan.stage.stream, name)
             simulator = _simulated(plan.stage.implementation, view_of(weight, slot), task.config, rng)
-            ready.append((weight, _owned(simulator, owner, plan.stage.spec.produces, plan.stage.index)))
+            _owned(simulator, owner, plan.stage.spec.produces, plan.stage.index)
+            ready.append((weight, _in_batch_norm(simulator, weight, target)))
     _require_composable(ready)
     return ready
+
+
+def _in_batch_norm(simulator: Simulator, weight: TorchWeight, target: TorchTarget) -> Simulator:
+    """Show a simulator the weight with the normalization folded in, where it wants that and there is one."""
+    pair = foldable_norm(weight, target.model, target.normalized_layers)
+    if simulator.batch_norm is None or pair is None:
+        return simulator
+    outer = InBatchNorm(simulator, target.model, pair, weight.output_axis)
+    return _owned(outer, simulator.owner, simulator.produces, simulator.stage)
 
 
 def _simulated(algorithm: Any, view: WeightView, config: Any, rng: torch.Generator) -> Simulator:
@@ -303,5 +341,5 @@ def _owned(simulator: Simulator, owner: str, produces: str, stage: int | None = 
     return simulator
 
 
-def _key(simulator: Simulator) -> str:
+def _key(simulator: Simulator | ActivationQuantizer) -> str:
     return "kept zeros" if simulator.stage is None else f"stage {simulator.stage + 1}"

@@ -262,6 +262,10 @@ class Target(abc.ABC):
         """Return every place where activations can be quantized, in the order of the model."""
         return ()
 
+    def activations_in_float(self) -> Mapping[str, str]:
+        """Return the kind of every operation whose activations stay in float because of what it computes, by name."""
+        return {}
+
     def quantize_activations(self, chosen: Mapping[str, tuple[Any, Any]], data: Iterable[Any]) -> list[str]:
         """Calibrate the chosen places, each with its algorithm and configuration, and quantize what passes there.
 

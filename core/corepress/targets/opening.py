@@ -15,10 +15,11 @@ from corepress.targets.torch_target import TorchTarget
 _PROGRAMS = "corepress.coreml.target"
 
 
-def open_target(model: Any, *, activations: bool = False) -> Target:
+def open_target(model: Any, *, activations: bool = False, example_inputs: Any = None) -> Target:
     """Return the target of a torch module, an MLModel, or the path of an `.mlpackage`; a target is returned as it is.
 
-    With `activations`, a Core ML program is raised to the first system whose activations can be quantized.
+    With `activations`, a Core ML program is raised to the first system whose activations can be quantized. Those of a
+    torch module are found by running it once on `example_inputs`.
 
     Raises:
         PlanError: it is none of these.
@@ -27,7 +28,7 @@ def open_target(model: Any, *, activations: bool = False) -> Target:
     if isinstance(model, Target):
         return model
     if isinstance(model, nn.Module) and not isinstance(model, torch.jit.ScriptModule):
-        return TorchTarget(model)
+        return TorchTarget(model, example_inputs=example_inputs)
     if is_program(model):
         target: Target = importlib.import_module(_PROGRAMS).CoreMLTarget(model, activations=activations)
         return target

@@ -60,7 +60,12 @@ def spellings(cls: type) -> frozenset[str]:
 
 def type_spellings(module: nn.Module) -> tuple[frozenset[str], ...]:
     """Return the spellings of a module's classes, the nearest first, up to and without `nn.Module`."""
-    classes: Iterable[type] = type(module).__mro__
+    return class_spellings(type(module))
+
+
+def class_spellings(module_class: type[nn.Module]) -> tuple[frozenset[str], ...]:
+    """Return the spellings of a module class and its base classes, the nearest first, without `nn.Module`."""
+    classes: Iterable[type] = module_class.__mro__
     return tuple(spellings(cls) for cls in classes if cls not in (nn.Module, object) and issubclass(cls, nn.Module))
 
 

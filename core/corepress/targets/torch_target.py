@@ -17,6 +17,11 @@ from corepress.errors import PlanError, StateError
 from corepress.targets import metadata, simulation
 from corepress.targets.base import Target, Weight
 from corepress.targets.copying import copied
+from corepress.targets.torch.batch_norm import Normalized, normalized_layers
+from corepress.targets.torch.calibration import quantize_activations
+from corepress.targets.torch.call_graph import CallGraph
+from corepress.targets.torch.recording import record
+from corepress.targets.torch.sites import TorchSite, in_float, known_functions, sites
 from corepress.targets.torch_calibration import Calibration
 from corepress.targets.torch_kinds import kind_of, kinds_by_class, known_types, type_spellings
 from corepress.targets.torch_weights import TorchWeight, sibling, torch_weights
@@ -32,9 +37,10 @@ class TorchTarget(Target):
         "MultiheadAttention; a plugin can add other modules with the hook register_module_kinds"
     )
 
-    def __init__(self, model: nn.Module, *, private: bool = False) -> None:
+    def __init__(self, model: nn.Module, *, private: bool = False, example_inputs: Any = None) -> None:
         self.model = model
         self._private = private
+        self._example_inputs = example_inputs
         self._lent: list[tuple[nn.Parameter, int]] = []
 
     @cached_property
@@ -55,12 +61,13 @@ class TorchTarget(Target):
         """The names of all modules and parameters."""
         modules = {name for name, _ in self.model.named_modules(remove_duplicate=False) if name}
         parameters = {name for name, _ in self.model.named_parameters(remove_duplicate=False)}
-        return frozenset(modules | parameters)
+        sites = {site.name for site in self._sites} if self.has_graph else set[str]()
+        return frozenset(modules | parameters | sites)
 
     @cached_property
     def known_types(self) -> frozenset[str]:
         """The spellings of torch's module classes and of all classes in the model."""
-        return known_types().union(*(s for m in self.model.modules() for s in type_spellings(m)))
+        return known_types().union(known_functions(), *(s for m in self.model.modules() for s in type_spellings(m)))
 
     def others(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Return shape and reason of every parameter that is no compressible weight."""
@@ -118,6 +125,46 @@ class TorchTarget(Target):
                 return sibling(other, parameter)
         raise PlanError(f"the model has no weight {name!r}{did_you_mean(name, self._by_name)}")
 
+    @property
+    def has_graph(self) -> bool:
+        """Whether the calls of the model can be recorded."""
+        return self._example_inputs is not None
+
+    @cached_property
+    def graph(self) -> CallGraph:
+        """The calls of the model.
+
+        Raises:
+            PlanError: there are no example inputs, or the model fails on them.
+        """
+        if self._example_inputs is None:
+            raise PlanError(
+                "activations are found by running the model once; pass example_inputs=<a tensor, a tuple or a dict of "
+                "inputs, or a shape>"
+            )
+        return record(self.model, self._example_inputs)
+
+    @cached_property
+    def normalized_layers(self) -> dict[str, Normalized]:
+        """The layers with a batch normalization behind them, by module; none where there are no example inputs."""
+        return normalized_layers(self.graph) if self.has_graph else {}
+
+    @cached_property
+    def _sites(self) -> list[TorchSite]:
+        return sites(self.graph)
+
+    def activations(self) -> list[TorchSite]:
+        """Return every unit of calls whose activations can be quantized."""
+        return self._sites
+
+    def activations_in_float(self) -> dict[str, str]:
+        """Return the kind of every call whose activations stay in float, by the name of its site."""
+        return in_float(self.graph)
+
+    def quantize_activations(self, chosen: Mapping[str, tuple[Any, Any]], data: Iterable[Any]) -> list[str]:
+        """Calibrate the activations of the chosen sites, and quantize them from now on."""
+        return quantize_activations(self.model, self.graph, chosen, data)
+
     def copy(self, rewritten: Iterable[Weight] = ()) -> Self:
         """Return the target of a copy of the model, in which the parameters of `rewritten` share memory for now."""
         lent = {
@@ -125,7 +172,9 @@ class TorchTarget(Target):
             for weight in rewritten
             if isinstance(weight, TorchWeight) and _can_be_lent(weight.parameter)
         }
-        other = type(self)(copied(self.model, lent), private=True)
+        other = type(self)(copied(self.model, lent), private=True, example_inputs=self._example_inputs)
+        if "graph" in vars(self):
+            vars(other)["graph"] = self.graph
         other._lent = [(parameter, parameter.data_ptr()) for parameter in lent.values()]
         return other
 

@@ -1,5 +1,7 @@
 """Which weights the rules of a stage reach: by size, and where they are incidental."""
 
+from types import SimpleNamespace
+
 import pytest
 from torch import nn
 
@@ -86,7 +88,7 @@ def test_a_list_has_no_meaning_for_activations():
     (stage,), _ = bind([(0, Stage("activation", {"global_config": [{}, {"weight_threshold": 5}]}))])
     resolution = Resolution({"conv": Match(stage.config.global_config, Rule("global", None, "global_config"))})
     with pytest.raises(PlanError) as caught:
-        activation_tasks(stage, resolution)
+        activation_tasks(stage, resolution, [SimpleNamespace(name="conv", kind="conv")], training=False)
     assert str(caught.value) == (
         "stage 1 (activation): global_config is a list of configurations for weights by their size; "
         "activations have none, give one configuration"

@@ -1,0 +1,88 @@
+"""The activations of a model in training: the quantizers at their sites, from `prepare` to `finalize`."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from corepress.algorithm import ActivationQuantization, ActivationQuantizer
+from corepress.errors import StateError
+from corepress.pipeline.blueprint import Blueprint
+from corepress.targets import TorchTarget
+from corepress.targets.torch.attachment import attach, attached, replace
+from corepress.targets.torch.batch_norm import moved
+from corepress.targets.torch.call_graph import Point, Site
+from corepress.targets.torch.placement import Group, place
+from corepress.targets.torch.quantized import QuantizedActivation
+
+
+def attach_quantizers(blueprint: Blueprint, target: TorchTarget, owner: str) -> None:
+    """Attach the quantizers of training stages to the activations of a model; some activations share one."""
+    planned = {
+        name: (plan.stage, task.config)
+        for plan in blueprint.stages
+        if plan.training
+        for name, task in plan.activations.items()
+    }
+    if not planned:
+        return
+
+    def made(group: Group) -> ActivationQuantizer | None:
+        for site in group.owners:
+            stage, config = planned[str(site)]
+            quantizer: ActivationQuantizer | None = stage.implementation.quantizer(group.facts, config)
+            if quantizer is not None:
+                quantizer.owner, quantizer.stage = owner, stage.index
+                return quantizer
+        return None
+
+    groups = place(target.graph, lambda site: str(site) in planned)
+    quantizers = {group.points: quantizer for group in groups if (quantizer := made(group)) is not None}
+    attach(target.model, owner, quantizers, {call.site for call in target.graph.calls})
+
+
+def quantizers_of(model: nn.Module, owner: str) -> dict[str, ActivationQuantizer]:
+    """Return the quantizers of an owner in a model, or in a copy of it, each by the name of its first activation."""
+    mode = attached(model, owner)
+    found: dict[int, tuple[str, ActivationQuantizer]] = {}
+    for point, quantizer in ({} if mode is None else mode.quantizers).items():
+        if isinstance(quantizer, ActivationQuantizer):
+            found.setdefault(id(quantizer), (str(point), quantizer))
+    return dict(found.values())
+
+
+def require_observed(model: nn.Module, owner: str) -> None:
+    """Refuse quantizers that have seen no activation: they have no range.
+
+    Raises:
+        StateError: naming the sites.
+    """
+    unseen = {name: "" for name, quantizer in quantizers_of(model, owner).items() if quantizer.quantization() is None}
+    if unseen:
+        names = ", ".join(list(unseen)[:3]) + (", ..." if len(unseen) > 3 else "")
+        raise StateError(
+            f"{len(unseen)} activations were never observed: {names}; run the prepared model on data after step() has "
+            "turned the observers on (milestones), or exclude the modules that are not used (null)"
+        )
+
+
+def finish_quantizers(model: nn.Module, owner: str, folded: Mapping[Site, Site]) -> None:
+    """Put pairs of quantize and dequantize in the place of the quantizers of an owner.
+
+    `folded` maps the sites of normalizations that are no more to those of the layers that compute them now.
+    """
+    mode = attached(model, owner)
+    if mode is None:
+        return
+    pairs: dict[int, nn.Module] = {}
+    finished: dict[Point, nn.Module] = {}
+    for point, quantizer in mode.quantizers.items():
+        if isinstance(quantizer, ActivationQuantizer):
+            pairs.setdefault(id(quantizer), QuantizedActivation(_known(quantizer.quantization(), point)))
+        finished[moved(point, dict(folded))] = pairs.get(id(quantizer), quantizer)
+    replace(model, owner, finished)
+
+
+def _known(quantization: ActivationQuantization | None, point: Point) -> ActivationQuantization:
+    if quantization is None:
+        raise StateError(f"{point}: its activations were never observed")
+    return quantization

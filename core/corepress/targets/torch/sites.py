@@ -1,0 +1,54 @@
+"""The activations of a torch model that a configuration may reach: one entry for each unit of calls."""
+
+import attrs
+
+from corepress.config import Alias, Subject
+from corepress.targets.torch.call_graph import Call, CallGraph, Site
+from corepress.targets.torch.operations import OPERATIONS
+from corepress.targets.torch.placement import units
+from corepress.targets.torch_kinds import class_spellings
+
+
+@attrs.frozen(eq=False)
+class TorchSite:
+    """A unit of calls whose activations can be quantized, under the site of its first call."""
+
+    site: Site
+    kind: str
+    subject: Subject
+
+    @property
+    def name(self) -> str:
+        """The name by which reports call it."""
+        return str(self.site)
+
+
+def sites(graph: CallGraph) -> list[TorchSite]:
+    """Return what can be quantized, in the order of the calls; a site that is reached several times is one entry."""
+    firsts = {unit.first.site: unit.first for unit in units(graph)}
+    return [TorchSite(site, call.operation.kind, _subject(call)) for site, call in firsts.items()]
+
+
+def _subject(call: Call) -> Subject:
+    names = tuple(filter(None, (str(call.site), call.site.module)))
+    types = (function_spellings(call.operation.kind), *class_spellings(call.module))
+    return Subject(name=str(call.site), aliases=(Alias(names=names, types=types),))
+
+
+def function_spellings(kind: str) -> frozenset[str]:
+    """Return how a configuration may spell the functions of an operation."""
+    return frozenset({kind, f"torch.{kind}", f"torch.nn.functional.{kind}", f"operator.{kind}"})
+
+
+def known_functions() -> frozenset[str]:
+    """Return the spellings of the functions of all operations that can be quantized."""
+    return frozenset[str]().union(*map(function_spellings, OPERATIONS))
+
+
+def in_float(graph: CallGraph) -> dict[str, str]:
+    """Return the operation of every call that stays in float because of what it is, by the name of its site."""
+    return {
+        str(call.site): call.operation.kind
+        for call in graph.calls
+        if call.operation.role == "float" and call.operation.kind in OPERATIONS
+    }
