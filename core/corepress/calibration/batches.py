@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,16 @@ def check_data(data: Any) -> None:
 def is_read_once(data: Any) -> bool:
     """Tell whether data can be iterated a single time, as a generator can."""
     return iter(data) is data
+
+
+def peeked(data: Iterable[Any]) -> tuple[Any, Iterable[Any]]:
+    """Return the first batch, None where there is none, and data that have all of the batches still."""
+    check_data(data)
+    if not is_read_once(data):
+        return next(iter(data), None), data
+    batches = iter(data)
+    first = list(islice(batches, 1))
+    return (first[0] if first else None), chain(first, batches)
 
 
 def numbered(data: Iterable[Any], most: int | None = None) -> Iterator[tuple[int, Any]]:

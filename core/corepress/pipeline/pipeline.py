@@ -7,6 +7,7 @@ from typing import Any, Self, TextIO, TypeAlias
 
 from torch import nn
 
+from corepress.calibration.batches import peeked
 from corepress.config import Document, Problem, raise_problems
 from corepress.errors import ConfigError, PlanError, PlanWarning, StateError
 from corepress.pipeline import recipe, saved, training
@@ -111,6 +112,7 @@ class Pipeline:
         strict: bool = False,
         compute_units: Any = None,
         data: Iterable[Any] | None = None,
+        example_inputs: Any = None,
     ) -> Plan:
         """Return what the pipeline would do to a model; nothing is touched.
 
@@ -121,12 +123,16 @@ class Pipeline:
             compute_units: where the package is to run (`"CPU_AND_NE"`, `ct.ComputeUnit.ALL`...): the plan warns by
                 published reports of trouble there.
             data: batches of calibration data, of which one is read: the plan then says how blocks are calibrated.
+            example_inputs: where activations of a torch module are quantized, inputs that it is run on once, as for
+                `prepare`; by default the first batch of `data`.
 
         Raises:
             ConfigError, PlanError, WeightError: what is wrong, and the way out.
         """
         units = None if compute_units is None else parse_compute_units(compute_units)
-        target = self._target(model)
+        if example_inputs is None and data is not None and self._on_activations:
+            example_inputs, data = peeked(data)
+        target = self._target(model, example_inputs)
         blueprint = self._blueprint(target, False, minimum_deployment_target, strict, units)
         plan = blueprint.plan
         return Plan(plan.rows, warnings=plan.warnings, notes=blueprint.calibration_notes(target, data))
@@ -141,6 +147,7 @@ class Pipeline:
         minimum_deployment_target: Any = None,
         strict: bool = False,
         workers: int | None = None,
+        example_inputs: Any = None,
     ) -> Any:
         """Run every stage and return the compressed model: a torch module, or an MLModel of a Core ML program.
 
@@ -153,6 +160,8 @@ class Pipeline:
             minimum_deployment_target: refuse what this target cannot store.
             strict: make errors of skipped weights and of rules that select nothing.
             workers: the number of weights that are encoded at a time; results do not depend on it.
+            example_inputs: where activations of a torch module are quantized, inputs that it is run on once, as for
+                `prepare`; by default the first batch of `data`.
 
         Raises:
             ConfigError, PlanError, WeightError: before any work is done.
@@ -160,7 +169,9 @@ class Pipeline:
         self._check_needs(data, loss_fn)
         if workers is not None and workers < 1:
             raise PlanError(f"workers must be at least 1, got {workers}; leave it out to use every core")
-        target = self._target(model)
+        if example_inputs is None and data is not None and self._on_activations:
+            example_inputs, data = peeked(data)
+        target = self._target(model, example_inputs)
         if inplace and not isinstance(target, TorchTarget):
             raise PlanError("a Core ML program is not changed in place; leave inplace out, and save what is returned")
         blueprint = self._blueprint(target, False, minimum_deployment_target, strict)
@@ -200,12 +211,14 @@ class Pipeline:
             return model
         if is_program(model):
             raise PlanError("a Core ML program cannot be trained; prepare the torch model, or use compress()")
-        blueprint = self._blueprint(self._target(model, example_inputs), True, None, False)
+        target = self._target(model, example_inputs)
+        assert isinstance(target, TorchTarget)
+        blueprint = self._blueprint(target, True, None, False)
         _warn(blueprint.plan.warnings)
         if not inplace:
             training.require_alone(model)
         base = model if inplace else copied(model)
-        begun = training.prepare(base, blueprint, self.seed, example_inputs)
+        begun = training.prepare(target.beside(base), blueprint, self.seed)
         if self._training is not None:
             self._training.abandon()
         self._training, self._report = begun, None
@@ -273,9 +286,11 @@ class Pipeline:
         self._report = None
 
     def _target(self, model: Any, example_inputs: Any = None) -> Target:
-        return open_target(
-            model, activations=any(stage.on_activations for stage in self._stages), example_inputs=example_inputs
-        )
+        return open_target(model, activations=self._on_activations, example_inputs=example_inputs)
+
+    @property
+    def _on_activations(self) -> bool:
+        return any(stage.on_activations for stage in self._stages)
 
     def _blueprint(
         self, target: Target, train: bool, deployment: Any, strict: bool, compute_units: str | None = None

@@ -66,6 +66,9 @@ def draw_up(
             works_on = ", ".join(stage.spec.targets)
             problems.append(f"{stage.label} works on {works_on} models, and this is a {target.name} model")
             continue
+        if stage.on_activations and target.activation_obstacle is not None:
+            problems.append(f"{stage.label}: {target.activation_obstacle}")
+            continue
         trains = training and "training" in stage.spec.kind
         sites = list(target.activations()) if stage.on_activations else []
         mine = weights if stage.on_weights else []

@@ -110,6 +110,8 @@ class Run:
         handles = {name: task for plan in self.blueprint.stages for name, task in plan.tasks.items()}
         pairs = [(handles[name].handle(target), handles[name].handle(self.target)) for name in sorted(self.compressed)]
         take_all(pairs)  # type: ignore[arg-type]
+        if self.quantized:
+            target.take_activations(self.target)
 
     def report(self) -> Report:
         """Return the table of what has become of every weight."""

@@ -240,11 +240,10 @@ class Training:
             )
 
 
-def prepare(model: nn.Module, blueprint: Blueprint, seed: int, example_inputs: Any) -> Training:
-    """Attach the simulators of every training stage to `model`; nothing is attached when one of them fails."""
+def prepare(target: TorchTarget, blueprint: Blueprint, seed: int) -> Training:
+    """Attach the simulators of every training stage to a model; nothing is attached when one of them fails."""
     # Unlike a number, it is not given again in another process, to which a finalized model may be sent.
     owner = f"run-{uuid.uuid4().hex}"
-    target = TorchTarget(model, example_inputs=example_inputs)
     blueprint.require_writable(target)
     run = Run(blueprint=blueprint, target=target, original=lambda _: torch.empty(0), seed=seed)
     training = Training(run, target, owner)
@@ -252,12 +251,12 @@ def prepare(model: nn.Module, blueprint: Blueprint, seed: int, example_inputs: A
     with one_thread():
         ready = _simulators_for(blueprint, target, owner, seed)
     weights = {id(weight): weight for weight, _ in ready}.values()
-    with restructuring(model), all_or_nothing(weights, values=False):
+    with restructuring(target.model), all_or_nothing(weights, values=False):
         for weight, simulator in ready:
             simulation.attach(weight, simulator.to(weight.parameter.device))
         attach_quantizers(blueprint, target, owner)
         if target.has_graph:
-            freeze_batch_norms(model, target.graph, owner)
+            freeze_batch_norms(target.model, target.graph, owner)
         for weight in weights:
             simulation.refresh(weight, owner)
     registry().notify("on_run_start", run=run)

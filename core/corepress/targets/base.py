@@ -262,6 +262,14 @@ class Target(abc.ABC):
         """Return every place where activations can be quantized, in the order of the model."""
         return ()
 
+    @property
+    def activation_obstacle(self) -> str | None:
+        """Why no activation of the model can be quantized, or None."""
+        return None
+
+    def take_activations(self, other: Self) -> None:  # noqa: B027  (optional)
+        """Quantize the activations as they are in a copy of the model."""
+
     def activations_in_float(self) -> Mapping[str, str]:
         """Return the kind of every operation whose activations stay in float because of what it computes, by name."""
         return {}

@@ -17,6 +17,7 @@ from corepress.errors import PlanError, StateError
 from corepress.targets import metadata, simulation
 from corepress.targets.base import Target, Weight
 from corepress.targets.copying import copied
+from corepress.targets.torch.attachment import adopt, quantizing_modes
 from corepress.targets.torch.batch_norm import Normalized, normalized_layers
 from corepress.targets.torch.calibration import quantize_activations
 from corepress.targets.torch.call_graph import CallGraph
@@ -165,6 +166,21 @@ class TorchTarget(Target):
         """Calibrate the activations of the chosen sites, and quantize them from now on."""
         return quantize_activations(self.model, self.graph, chosen, data)
 
+    @property
+    def activation_obstacle(self) -> str | None:
+        """Say that activations are quantized already."""
+        if not quantizing_modes(self.model):
+            return None
+        return (
+            "activations of the model are quantized already, or are being trained by another run; "
+            "quantize all of them in one stage, from the model as it was before"
+        )
+
+    def take_activations(self, other: Self) -> None:
+        """Quantize the activations as they are in a copy of the model, which is used no more."""
+        for mode in quantizing_modes(other.model):
+            adopt(self.model, mode)
+
     def copy(self, rewritten: Iterable[Weight] = ()) -> Self:
         """Return the target of a copy of the model, in which the parameters of `rewritten` share memory for now."""
         lent = {
@@ -172,10 +188,15 @@ class TorchTarget(Target):
             for weight in rewritten
             if isinstance(weight, TorchWeight) and _can_be_lent(weight.parameter)
         }
-        other = type(self)(copied(self.model, lent), private=True, example_inputs=self._example_inputs)
+        other = self.beside(copied(self.model, lent), private=True)
+        other._lent = [(parameter, parameter.data_ptr()) for parameter in lent.values()]
+        return other
+
+    def beside(self, model: nn.Module, *, private: bool = False) -> Self:
+        """Return the target of a copy of the model, which makes the same calls."""
+        other = type(self)(model, private=private, example_inputs=self._example_inputs)
         if "graph" in vars(self):
             vars(other)["graph"] = self.graph
-        other._lent = [(parameter, parameter.data_ptr()) for parameter in lent.values()]
         return other
 
     def _settle(self) -> None:

@@ -23,9 +23,23 @@ def attach(
     _keep_all(model, quantizers)
 
 
+def quantizing_modes(model: nn.Module) -> list[QuantizingMode]:
+    """Return everything that quantizes activations of a model."""
+    return [mode for mode in modes_on(model) if isinstance(mode, QuantizingMode)]
+
+
+def adopt(model: nn.Module, mode: QuantizingMode) -> None:
+    """Apply the quantizers of a copy of a model in the model itself."""
+    groups: dict[int, list[Point]] = {}
+    for point, quantizer in mode.quantizers.items():
+        groups.setdefault(id(quantizer), []).append(point)
+    found = {tuple(points): mode.quantizers[points[0]] for points in groups.values()}
+    attach(model, mode.owner, found, mode.recorded)
+
+
 def attached(model: nn.Module, owner: str) -> QuantizingMode | None:
     """Return what applies the quantizers of an owner in a model, or in a copy of it; None where nothing does."""
-    return next((m for m in modes_on(model) if isinstance(m, QuantizingMode) and m.owner == owner), None)
+    return next((mode for mode in quantizing_modes(model) if mode.owner == owner), None)
 
 
 def replace(model: nn.Module, owner: str, quantizers: Mapping[Point, nn.Module]) -> None:

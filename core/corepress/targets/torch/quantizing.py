@@ -35,8 +35,9 @@ class QuantizingMode(ModuleMode):
     def __init__(self, owner: str, quantizers: Mapping[Point, nn.Module], recorded: Iterable[Site]) -> None:
         super().__init__()
         self.owner = owner
+        self.recorded = frozenset(recorded)
         # Plain tuples: torch.export follows them, where it would stop at objects.
-        self._recorded = {_key(site) for site in recorded}
+        self._recorded = {_key(site) for site in self.recorded}
         self.replace(quantizers)
 
     def replace(self, quantizers: Mapping[Point, nn.Module]) -> None:

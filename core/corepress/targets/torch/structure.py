@@ -8,8 +8,7 @@ from typing import Any
 from torch import nn
 
 from corepress.encoding.memory import write_back
-from corepress.targets.torch.frames import modes_on
-from corepress.targets.torch.quantizing import QuantizingMode
+from corepress.targets.torch.attachment import quantizing_modes
 from corepress.targets.transaction import Undo, undoing
 
 _REGISTERED = (
@@ -35,8 +34,7 @@ def restructuring(model: nn.Module) -> Iterator[None]:
             steps.append((f"the bias of {name}", partial(write_back, bias, bias.detach().clone())))
     steps += [
         ("the quantizers of activations", partial(mode.replace, dict(mode.quantizers)))
-        for mode in modes_on(model)
-        if isinstance(mode, QuantizingMode)
+        for mode in quantizing_modes(model)
     ]
     with undoing(steps):
         yield

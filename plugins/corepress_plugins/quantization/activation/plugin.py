@@ -9,12 +9,12 @@ def register_algorithms() -> list[AlgorithmSpec]:
     return [
         AlgorithmSpec(
             name="activation",
-            summary="Quantize the activations of a Core ML program to 8 bits, with ranges calibrated on samples.",
+            summary="Quantize activations to 8 bits, with ranges calibrated on samples.",
             config="corepress_plugins.quantization.activation.config:ActivationQuantizationConfig",
             implementation="corepress_plugins.quantization.activation.algorithm:RangeQuantization",
             kind=("activation",),
             needs="inputs",
             produces="affine",
-            targets=("coreml",),
+            targets=("torch", "coreml"),
         )
     ]
