@@ -39,6 +39,13 @@ class WeightAlgorithm(Protocol):
         """Return the statistics of calibration data that `encode` wants for a weight so configured."""
         return ()
 
+    def corrects_bias(self, config: Any) -> bool:  # noqa: ARG002
+        """Return whether the core shall make up for the mean shift of the layer's output in the layer's bias.
+
+        The core then gathers the mean of the inputs from calibration data itself.
+        """
+        return False
+
     def parameter(self, config: Any) -> str | None:  # noqa: ARG002
         """Return the name of a parameter to compress in place of the module's own weights, or None."""
         return None

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from corepress.calibration.collecting import collect
     from corepress.calibration.fisher import FisherDiagonal
     from corepress.calibration.gathering import Requests
+    from corepress.calibration.input_mean import InputMean
     from corepress.calibration.input_norms import InputNorms
     from corepress.calibration.schedule import Schedule, SchedulePlan, Segment
     from corepress.calibration.second_moment import Moment, SecondMoment
 
 __all__ = [
     "FisherDiagonal",
+    "InputMean",
     "InputNorms",
     "Moment",
     "Requests",
@@ -31,6 +33,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "FisherDiagonal": "fisher",
+        "InputMean": "input_mean",
         "InputNorms": "input_norms",
         "Moment": "second_moment",
         "Requests": "gathering",

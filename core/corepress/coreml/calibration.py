@@ -62,7 +62,8 @@ class ProgramCalibration:
         self._exchanged = {weight.name: weight for weight in (*written, *self._weights)}
         self._listeners: dict[str, list[Any]] = {}
         taps = {use.op.name: partial(self._tapped, use.op.name) for weight in self._weights for use in weight.uses}
-        self._executable = StretchedExecutable(program, outputs=(), taps=taps, exchangeable=tuple(self._exchanged))
+        biases = [weight.bias_var.name for weight in self._exchanged.values() if weight.bias_var is not None]
+        self._executable = StretchedExecutable(program, outputs=(), taps=taps, exchangeable=(*self._exchanged, *biases))
         self._stretches = self._cut()
         self._sharing = Sharing()
         self._number = 0
@@ -165,6 +166,8 @@ class ProgramCalibration:
         for name, weight in self._exchanged.items():
             if weight.pending is not None:
                 self._executable.exchange(name, weight.read())
+            if weight.pending_bias is not None:
+                self._executable.exchange(weight.bias_var.name, weight.bias)
 
     def _cut(self) -> list[Stretch]:
         positions = self._executable.positions()

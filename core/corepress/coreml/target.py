@@ -13,7 +13,7 @@ from corepress.calibration.batches import LossFunction
 from corepress.config import Rules
 from corepress.config.scalars import PATTERN_SIGNS
 from corepress.coreml import provenance
-from corepress.coreml._coremltools import op_types, types
+from corepress.coreml._coremltools import mb, op_types, types
 from corepress.coreml.calibration import ProgramCalibration, why_not_gathered
 from corepress.coreml.interpreter.inputs import states_of
 from corepress.coreml.match import sanitized
@@ -195,6 +195,9 @@ class CoreMLTarget(Target):
             if weight.pending is not None:
                 weight.constant = attrs.evolve(weight.constant, var=_place(weight, self._allow_unknown_chains))
                 weight.pending = None
+            if weight.pending_bias is not None:
+                _place_bias(weight)
+                weight.pending_bias = None
 
 
 def _refused_chains(constants: Iterable[PackageWeight]) -> tuple[str, ...]:
@@ -219,6 +222,15 @@ def _place(weight: CoreMLWeight, allow_unknown_chains: bool) -> Any:
         new = write_storage(weight.pending, ops)
         replace_value(old, new)
     return new
+
+
+def _place_bias(weight: CoreMLWeight) -> None:
+    """Write another bias in the place of the one that the layer has."""
+    old = weight.bias_var
+    with old.op.enclosing_block:
+        values = weight.bias.numpy().astype(old.val.dtype)
+        new = mb.const(val=values, name=f"{old.name}_corrected", before_op=old.op)
+        replace_value(old, new)
 
 
 def _why_not(constant: PackageWeight) -> str | None:

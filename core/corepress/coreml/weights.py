@@ -98,6 +98,7 @@ class CoreMLWeight(Weight):
         self.uses = uses
         self.target = target
         self.pending: WeightEncoding | None = None
+        self.pending_bias: Tensor | None = None
         self.names = (weight.name,)
         torch_names = tuple(torch_names)
         own = tuple(dict.fromkeys((weight.name, *_spelled(torch_names), *_spelled([stem_of(weight.name)]))))
@@ -144,6 +145,33 @@ class CoreMLWeight(Weight):
             return None
         op_type = self.uses[0].op.op_type
         return f"it is a constant of {op_type}, no layer's weight; give its name, its op type, or a weight_threshold"
+
+    @property
+    def bias_var(self) -> Any:
+        """The constant that the layer adds; None where there is none of its own."""
+        op = self.uses[0].op
+        var = op.inputs.get("bias") if op.op_type in ("conv", "linear") else None
+        plain = var is not None and var.op is not None and var.op.op_type == "const" and len(var.child_ops) == 1
+        return var if plain else None
+
+    @property
+    def bias_obstacle(self) -> str | None:
+        """Why the bias that the layer adds cannot be corrected, or None."""
+        if len(self.uses) > 1:
+            return "several operations read the weight"
+        return "it has no bias of its own" if self.bias_var is None else None
+
+    @property
+    def bias(self) -> Tensor:
+        """The bias that the layer adds, in float32."""
+        if self.pending_bias is not None:
+            return self.pending_bias
+        return torch.from_numpy(np.asarray(self.bias_var.val, dtype=np.float32))
+
+    def shift_bias(self, shift: Tensor) -> None:
+        """Keep another bias until the program is written, in the precision of the package."""
+        shifted = (self.bias.double() + shift).numpy().astype(self.bias_var.val.dtype)
+        self.pending_bias = torch.from_numpy(shifted.astype(np.float32))
 
     def read(self) -> Tensor:
         """Return the values in float32, rounded as the package rounds them."""

@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from corepress.algorithm import StatisticSpec
+from corepress.calibration import InputMean
 from corepress.errors import PlanError, StateError
 from corepress.pipeline.report import Plan, some_of
 from corepress.pipeline.stage import BoundStage
@@ -35,12 +36,16 @@ class Task:
 
 @attrs.frozen(slots=False)
 class StagePlan:
-    """A stage and its tasks, by the names of weights and of activation sites; `training` stages work in a loop."""
+    """A stage and its tasks, by the names of weights and of activation sites; `training` stages work in a loop.
+
+    `biases` are the weights whose layers get a corrected bias.
+    """
 
     stage: BoundStage
     tasks: dict[str, Task]
     training: bool
     activations: dict[str, Task] = attrs.field(factory=dict)
+    biases: frozenset[str] = frozenset()
 
     @property
     def needs_model(self) -> bool:
@@ -49,9 +54,13 @@ class StagePlan:
 
     @cached_property
     def requests(self) -> dict[str, Collection[StatisticSpec]]:
-        """The statistics that the algorithm wants, by weight name."""
+        """The statistics that the algorithm wants, and those that the core needs, by weight name."""
         wants = getattr(self.stage.implementation, "statistics", lambda _: ())
-        return {name: specs for name, task in self.tasks.items() if (specs := wants(task.config))}
+        found = {
+            name: [*wants(task.config), *([InputMean.spec()] if name in self.biases else [])]
+            for name, task in self.tasks.items()
+        }
+        return {name: specs for name, specs in found.items() if specs}
 
 
 @attrs.frozen

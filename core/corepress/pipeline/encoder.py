@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from corepress.algorithm import EncodeRequest, Unsupported, WeightView, encodes_together, generator_for
+from corepress.calibration import InputMean
 from corepress.encoding import KIND_OF_PRODUCT, CompositionError, Dense, Palettized, Slot, WeightEncoding, slot_for
 from corepress.errors import CorepressError, PlanWarning, PluginError
 from corepress.pipeline.blueprint import StagePlan
@@ -134,7 +135,8 @@ class Encoder:
         stored = work.weight.stored(encoding)
         if not _is_finite(stored):
             raise self._not_finite(name)
-        return Outcome(name, formed(self.rows[name], stored), encoding=stored)
+        shift = self._bias_shift(work, stored.decode) if name in self.plan.biases else None
+        return Outcome(name, formed(self.rows[name], stored), encoding=stored, bias_shift=shift)
 
     def _settled(self, work: "_Work", encoding: WeightEncoding) -> Outcome:
         """Return an outcome to write, with its error."""
@@ -146,7 +148,15 @@ class Encoder:
         if not error < float("inf") and not bool(torch.isfinite(made.values).all()):
             raise self._not_finite(name)
         row = measured(self.rows[name], made.encoding, error, self.stage.implementation, facts)
-        return Outcome(name, row, encoding=made.encoding, made=made)
+        shift = self._bias_shift(work, lambda: made.values) if name in self.plan.biases else None
+        return Outcome(name, row, encoding=made.encoding, made=made, bias_shift=shift)
+
+    def _bias_shift(self, work: "_Work", values: Callable[[], Tensor]) -> Tensor:
+        """Return by how much the mean of each output falls when the weight takes other values."""
+        lost = work.weight.facts.to_matrix(work.now.decode() - values().to(torch.float32))
+        mean = self.statistics[work.weight.name][InputMean.spec().name]
+        assert isinstance(mean, Tensor)
+        return (lost.double() @ mean[..., None]).flatten()
 
     def _refused(self, work: "_Work", reason: str, seconds: float) -> Outcome:
         name = work.weight.name

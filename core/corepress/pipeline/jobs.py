@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
+from torch import Tensor
 
 from corepress.encoding import WeightEncoding
 from corepress.pipeline.report import Row
@@ -33,7 +34,7 @@ class Outcome:
 
     `row` is its line in the report, with the error measured while the original was in memory. `encoding` is what the
     weight is now, for later stages; None where the stage has skipped it. `made` is what is to be written; None while a
-    later stage will change it.
+    later stage will change it. `bias_shift` (output channels,) is what the bias of the layer makes up for.
     """
 
     weight: str
@@ -42,6 +43,7 @@ class Outcome:
     encoding: WeightEncoding | None = None
     made: Realized | None = None
     reason: str | None = None
+    bias_shift: Tensor | None = None
 
 
 def cut(stage: int, shapes: Mapping[str, Iterable[int]], *, batched: bool) -> Iterator[Job]:

@@ -75,6 +75,7 @@ def draw_up(
         resolution = resolved(stage, target, [subject.subject for subject in (*mine, *sites)], strict)
         warnings += [f"{stage.label}: {message}" for message in resolution.unmatched]
         tasks: dict[str, Task] = {}
+        biases: dict[str, str | None] = {}
         reach = Reach(resolution, mine)
         for weight in mine:
             match = reach.match_of(weight)
@@ -85,7 +86,16 @@ def draw_up(
             draft = _draft_of(stage, match, weight, parameter, drafts, target, problems)
             if draft is not None and _accept(stage, match, draft, check, strict, problems):
                 tasks[draft.weight.name] = Task(match.config, str(match.rule), weight.name, parameter)
-        plans.append(StagePlan(stage, tasks, trains, activation_tasks(stage, resolution, sites, trains)))
+                if not trains and _corrects_bias(stage, match.config):
+                    biases[draft.weight.name] = draft.weight.bias_obstacle
+        activations = activation_tasks(stage, resolution, sites, trains)
+        corrected = frozenset(name for name, obstacle in biases.items() if obstacle is None)
+        plans.append(StagePlan(stage, tasks, trains, activations, corrected))
+        if uncorrected := {name: obstacle for name, obstacle in biases.items() if obstacle is not None}:
+            warnings.append(
+                f"{stage.label}: the bias of {len(uncorrected)} of {len(biases)} layers is not corrected: "
+                f"{some_of(uncorrected)}"
+            )
         problems += _missing_statistics(plans[-1], target)
     planned = {name: draft.weight for name, draft in drafts.items() if draft.steps}
     problems += target.conflicts(list(planned.values())) + repeated(plans)
@@ -113,6 +123,11 @@ def _begin(weight: Weight) -> Draft:
 def _wanted_parameter(stage: BoundStage, config: Any) -> str | None:
     wanted = getattr(stage.implementation, "parameter", None)
     return None if wanted is None else wanted(config)
+
+
+def _corrects_bias(stage: BoundStage, config: Any) -> bool:
+    corrects = getattr(stage.implementation, "corrects_bias", None)
+    return corrects is not None and bool(corrects(config))
 
 
 def _draft_of(

@@ -30,7 +30,8 @@ class Run:
 
     `original` returns the values of a weight before the run. `rows` are the lines of the report so far. `held` maps
     weight names to encodings that a later stage works on; `compressed` and `quantized` name the weights and the
-    activations that a stage has worked on, `refusals` the reasons of algorithms that have skipped a weight.
+    activations that a stage has worked on, `shifted` the weights whose layers have another bias, `refusals` the reasons
+    of algorithms that have skipped a weight.
     """
 
     blueprint: Blueprint
@@ -45,6 +46,7 @@ class Run:
     held: dict[str, WeightEncoding] = attrs.field(init=False, factory=dict)
     compressed: set[str] = attrs.field(init=False, factory=set)
     quantized: set[str] = attrs.field(init=False, factory=set)
+    shifted: set[str] = attrs.field(init=False, factory=set)
     refusals: dict[str, dict[str, str]] = attrs.field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
@@ -84,6 +86,9 @@ class Run:
             self.held.pop(name, None)
         elif outcome.encoding is not None:
             self.held[name] = outcome.encoding
+        if outcome.bias_shift is not None:
+            stage.handle(self, name).shift_bias(outcome.bias_shift)
+            self.shifted.add(name)
         self.rows[name] = attrs.evolve(outcome.row, seconds=(self.rows[name].seconds or 0.0) + outcome.seconds)
         if outcome.reason is not None:
             self.skip(stage, name, outcome.reason)
@@ -109,7 +114,8 @@ class Run:
         """Make the compressed weights of another target of the same model what they are on the target of the run."""
         handles = {name: task for plan in self.blueprint.stages for name, task in plan.tasks.items()}
         pairs = [(handles[name].handle(target), handles[name].handle(self.target)) for name in sorted(self.compressed)]
-        take_all(pairs)  # type: ignore[arg-type]
+        biases = [(handles[name].handle(target), handles[name].handle(self.target)) for name in sorted(self.shifted)]
+        take_all(pairs, biases)  # type: ignore[arg-type]
         if self.quantized:
             target.take_activations(self.target)
 

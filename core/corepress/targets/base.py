@@ -101,6 +101,15 @@ class Weight(abc.ABC):
         """
         return None
 
+    @property
+    def bias_obstacle(self) -> str | None:
+        """Why the bias that the layer adds cannot be corrected, or None."""
+        return "it has no bias"
+
+    def shift_bias(self, shift: Tensor) -> None:
+        """Add a float64 vector (output channels,) to the bias that the layer adds."""
+        raise NotImplementedError
+
     @abc.abstractmethod
     def read(self) -> Tensor:
         """Return the current values in float32; do not write to them."""

@@ -138,6 +138,35 @@ class TorchWeight(Weight):
         module = type(self.places[0].module).__name__
         return f"only rules about {module} are meant for it; give its name, its type, or a weight_threshold"
 
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias that the layer adds, where the weight has one of its own."""
+        place = self.places[0]
+        name = "in_proj_bias" if place.parameter == "in_proj_weight" else "bias"
+        found = place.module._parameters.get(name)
+        return None if found is None else found.detach()
+
+    @property
+    def bias_obstacle(self) -> str | None:
+        """Why the bias that the layer adds cannot be corrected, or None."""
+        if len(self.places) > 1:
+            return "several layers share the weight"
+        if self.kind.startswith("conv_transpose"):
+            return "the outputs of a transposed convolution see different inputs at different positions"
+        if self.places[0].parameter not in ("weight", "in_proj_weight") or self.kind in ("embedding", "layer_norm"):
+            return "it has no bias of its own"
+        bias = self.bias
+        if bias is None:
+            return "it has no bias"
+        fits = tuple(bias.shape) == (self.shape[self.output_axis],) and bias.is_floating_point()
+        return None if fits else "its bias has another shape"
+
+    def shift_bias(self, shift: Tensor) -> None:
+        """Add to the bias of the layer."""
+        bias = self.bias
+        assert bias is not None
+        bias.copy_((bias.double() + shift.to(bias.device)).to(bias.dtype))
+
     def read(self) -> Tensor:
         """Return the stored values in float32; do not write to them."""
         return self._loaded().to(torch.float32)

@@ -33,8 +33,12 @@ def all_or_nothing(weights: Iterable[TorchWeight], *, values: bool = True) -> It
         yield
 
 
-def take_all(pairs: Sequence[tuple[TorchWeight, TorchWeight]]) -> None:
+def take_all(
+    pairs: Sequence[tuple[TorchWeight, TorchWeight]], biases: Sequence[tuple[TorchWeight, TorchWeight]] = ()
+) -> None:
     """Give each weight the values and metadata of the second of its pair, or change none of them when one fails.
+
+    The layers of the weights in `biases` take over the bias as well.
 
     The values of a pair are exchanged: the second weight keeps the old values until all pairs are done, so that undoing
     needs no further copy of the model.
@@ -47,6 +51,12 @@ def take_all(pairs: Sequence[tuple[TorchWeight, TorchWeight]]) -> None:
             weight.take(other)
             write_back(other.tensor, before)
             values[-1] = values[-1][0], partial(write_back, weight.tensor, other.tensor)
+        for weight, other in biases:
+            bias, corrected = weight.bias, other.bias
+            assert bias is not None
+            assert corrected is not None
+            values.append((f"{weight.name} (bias)", partial(write_back, bias, bias.detach().clone())))
+            write_back(bias, corrected)
 
 
 def _steps(weight: TorchWeight, values: bool) -> Iterator[Undo]:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from corepress.algorithm import StatisticSpec, WeightFacts
-from corepress.calibration import InputNorms, Moment, SecondMoment, collect
+from corepress.calibration import InputMean, InputNorms, Moment, SecondMoment, collect
 from corepress.errors import PlanError
 from corepress.targets import geometry, torch_weights
 
@@ -200,7 +200,7 @@ class Layer:
 FACTS = WeightFacts(name="w", kind="linear", shape=(2, 4))
 
 
-@pytest.mark.parametrize("kind", [SecondMoment, InputNorms])
+@pytest.mark.parametrize("kind", [SecondMoment, InputNorms, InputMean])
 def test_merged_statistics_have_seen_what_both_have(kind):
     first, second, both = kind(FACTS), kind(FACTS), kind(FACTS)
     for statistic, seed in ((first, 0), (second, 1), (both, 0), (both, 1)):
@@ -209,7 +209,7 @@ def test_merged_statistics_have_seen_what_both_have(kind):
     assert torch.allclose(matrix(first), matrix(both), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [SecondMoment, InputNorms])
+@pytest.mark.parametrize("kind", [SecondMoment, InputNorms, InputMean])
 @pytest.mark.parametrize("empty", [0, 1])
 def test_what_has_seen_nothing_merges_without_a_trace(kind, empty):
     pair = [kind(FACTS), kind(FACTS)]
@@ -219,7 +219,7 @@ def test_what_has_seen_nothing_merges_without_a_trace(kind, empty):
     assert torch.equal(matrix(pair[0]), expected)
 
 
-@pytest.mark.parametrize("kind", [SecondMoment, InputNorms])
+@pytest.mark.parametrize("kind", [SecondMoment, InputNorms, InputMean])
 def test_a_statistic_goes_on_from_its_state(kind):
     whole, before, after = kind(FACTS), kind(FACTS), kind(FACTS)
     whole.observe(Layer(values(3, 4)))

@@ -23,6 +23,10 @@ class LayerwiseAlgorithm(WeightAlgorithm):
         """Return the second moment of the inputs."""
         return (SecondMoment.spec(),)
 
+    def corrects_bias(self, config: ModuleLayerwiseConfig) -> bool:
+        """Return what the configuration says."""
+        return config.bias_correction
+
     def measures(self, encoding: WeightEncoding, facts: WeightFacts) -> Mapping[str, float]:  # noqa: ARG002
         """Return the dampening that was used: more than the configuration says where that was not enough."""
         used = self._dampening.get(facts.name)

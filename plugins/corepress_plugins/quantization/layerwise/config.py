@@ -16,6 +16,9 @@ class ModuleLayerwiseConfig(ModuleConfig):
         doc="Fraction of the mean diagonal entry that is added to the diagonal of the second moment of the inputs. "
         "It grows by itself where the factorization fails.",
     )
+    bias_correction: bool = option(
+        default=False, doc="Make up for the mean shift of the outputs, over the calibration data, in the bias."
+    )
     algorithm: str = option(default="", doc="Name of the algorithm.")
 
 
