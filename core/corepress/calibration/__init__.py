@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from corepress.calibration.gathering import Requests
     from corepress.calibration.input_mean import InputMean
     from corepress.calibration.input_norms import InputNorms
+    from corepress.calibration.input_range import InputRange
     from corepress.calibration.schedule import Schedule, SchedulePlan, Segment
     from corepress.calibration.second_moment import Moment, SecondMoment
 
@@ -20,6 +21,7 @@ __all__ = [
     "FisherDiagonal",
     "InputMean",
     "InputNorms",
+    "InputRange",
     "Moment",
     "Requests",
     "Schedule",
@@ -35,6 +37,7 @@ __getattr__ = lazy_names(
         "FisherDiagonal": "fisher",
         "InputMean": "input_mean",
         "InputNorms": "input_norms",
+        "InputRange": "input_range",
         "Moment": "second_moment",
         "Requests": "gathering",
         "Schedule": "schedule",

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 from corepress.plugin import Registry, registry, using_registry
+from corepress.testing.checks.activations import ActivationChecks
 from corepress.testing.checks.composition import CompositionChecks
 from corepress.testing.checks.declaration import DeclarationChecks
 from corepress.testing.checks.encoding import EncodingChecks
@@ -22,6 +23,7 @@ class AlgorithmContract(
     CompositionChecks,
     RunChecks,
     TrainingChecks,
+    ActivationChecks,
     ExportChecks,
 ):
     """Check an algorithm; name it in a subclass that pytest collects.
@@ -41,7 +43,10 @@ class AlgorithmContract(
         if not hasattr(cls, "algorithm"):
             return
         cls._registry = registry_of(*cls.plugins, beside_installed=True) if cls.plugins else registry()
-        kinds = set(cls._registry.find(cls.algorithm).kind)
+        spec = cls._registry.find(cls.algorithm)
+        kinds = set(spec.kind)
+        if "training" in kinds and "activations" in spec.acts_on:
+            kinds.add("quantizer")
         if "weight" in kinds and cls.minimum_deployment_target is not None:
             kinds.add("export")
         for name in dir(cls):

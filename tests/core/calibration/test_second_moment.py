@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from corepress.algorithm import StatisticSpec, WeightFacts
-from corepress.calibration import InputMean, InputNorms, Moment, SecondMoment, collect
+from corepress.calibration import InputMean, InputNorms, InputRange, Moment, SecondMoment, collect
 from corepress.errors import PlanError
 from corepress.targets import geometry, torch_weights
 
@@ -200,7 +200,7 @@ class Layer:
 FACTS = WeightFacts(name="w", kind="linear", shape=(2, 4))
 
 
-@pytest.mark.parametrize("kind", [SecondMoment, InputNorms, InputMean])
+@pytest.mark.parametrize("kind", [SecondMoment, InputNorms, InputMean, InputRange])
 def test_merged_statistics_have_seen_what_both_have(kind):
     first, second, both = kind(FACTS), kind(FACTS), kind(FACTS)
     for statistic, seed in ((first, 0), (second, 1), (both, 0), (both, 1)):
@@ -209,7 +209,7 @@ def test_merged_statistics_have_seen_what_both_have(kind):
     assert torch.allclose(matrix(first), matrix(both), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [SecondMoment, InputNorms, InputMean])
+@pytest.mark.parametrize("kind", [SecondMoment, InputNorms, InputMean, InputRange])
 @pytest.mark.parametrize("empty", [0, 1])
 def test_what_has_seen_nothing_merges_without_a_trace(kind, empty):
     pair = [kind(FACTS), kind(FACTS)]
@@ -219,7 +219,7 @@ def test_what_has_seen_nothing_merges_without_a_trace(kind, empty):
     assert torch.equal(matrix(pair[0]), expected)
 
 
-@pytest.mark.parametrize("kind", [SecondMoment, InputNorms, InputMean])
+@pytest.mark.parametrize("kind", [SecondMoment, InputNorms, InputMean, InputRange])
 def test_a_statistic_goes_on_from_its_state(kind):
     whole, before, after = kind(FACTS), kind(FACTS), kind(FACTS)
     whole.observe(Layer(values(3, 4)))
@@ -228,6 +228,22 @@ def test_a_statistic_goes_on_from_its_state(kind):
     for statistic in (whole, after):
         statistic.observe(Layer(values(5, 4, seed=1)))
     assert torch.equal(matrix(after), matrix(whole))
+
+
+def test_the_range_holds_the_smallest_and_the_largest_input():
+    statistic = InputRange(FACTS)
+    for seed in (0, 1):
+        statistic.observe(Layer(values(5, 4, seed=seed)))
+    seen = torch.cat([values(5, 4, seed=0), values(5, 4, seed=1)])
+    assert statistic.result().tolist() == [float(seen.min()), float(seen.max())]
+
+
+def test_the_mean_is_that_of_all_samples_of_all_calls():
+    statistic = InputMean(FACTS)
+    for count, seed in ((3, 0), (5, 1)):
+        statistic.observe(Layer(values(count, 4, seed=seed)))
+    seen = torch.cat([values(3, 4, seed=0), values(5, 4, seed=1)]).double()
+    torch.testing.assert_close(statistic.result(), seen.mean(0, keepdim=True))
 
 
 def matrix(statistic):

@@ -53,7 +53,7 @@ class _Recorder(ModuleMode):
         # All tensors are kept: the identity of one that is gone would be that of another.
         self._kept: list[Tensor] = []
         self._numbers: dict[int, int] = {}
-        self._inputs = tuple(self._number(tensor) for tensor in tensors(inputs.all) if is_activation(tensor))
+        self._inputs = tuple(self._number(tensor) for tensor in tensors(inputs.all))
 
     def __torch_function__(
         self,
@@ -70,16 +70,16 @@ class _Recorder(ModuleMode):
         operation = operation_of(kind)
         activations = [tensor for _, tensor in operation.activations(args, given)]
         reads = self._reads(activations)
+        is_stored = not any(id(tensor) in self._numbers for tensor in tensors((args, given)))
         result = func(*args, **given)
-        if not any(map(is_activation, activations)):
-            # Neither is it counted in training, where what is stored in the model looks like any other tensor.
-            return result
-        site = Site(frame.path, kind, frame.next_ordinal(kind))
-        if not reads:
-            # It reads nothing but what is stored in the model, and what it computes is as good as stored.
+        # In training, calls that read no activation are not counted; what is stored looks like any other tensor there.
+        counted = any(map(is_activation, activations))
+        site = Site(frame.path, kind, frame.next_ordinal(kind if counted else f"{kind} of others"))
+        if is_stored:
             return result
         result = _renamed(result, args)
-        writes = tuple(self._number(tensor) for tensor in tensors(result) if is_activation(tensor))
+        numbers = {self._number(tensor): is_activation(tensor) for tensor in tensors(result)}
+        writes = tuple(number for number, is_float in numbers.items() if is_float)
         if writes:
             self._calls.append(
                 Call(
@@ -89,7 +89,7 @@ class _Recorder(ModuleMode):
                     reads=reads,
                     writes=writes,
                     non_negative=is_non_negative(kind, args, given),
-                    in_float=operation.role == "float" or is_float(kind, frame.module),
+                    in_float=not counted or operation.role == "float" or is_float(kind, frame.module),
                     scalars=operation.role == "binary" and len(reads) < _OPERANDS,
                 )
             )
@@ -101,8 +101,8 @@ class _Recorder(ModuleMode):
         return CallGraph(tuple(self._calls), self._inputs, tuple(number for number in found if number is not None))
 
     def _reads(self, activations: Iterable[Tensor]) -> tuple[Read, ...]:
-        """Return the values of tensors as far as they have any: what is stored in the model has none."""
-        numbers = [self._numbers.get(id(tensor)) for tensor in activations]
+        """Return the values of activations: what is stored in the model has none."""
+        numbers = [self._numbers.get(id(tensor)) if is_activation(tensor) else None for tensor in activations]
         return tuple(Read(index, number) for index, number in enumerate(numbers) if number is not None)
 
     def _number(self, tensor: Tensor) -> int:
