@@ -22,6 +22,7 @@ _AT_A_TIME, _PER_CLUSTER = 1 << 19, 1 << 7
 _MANY_CLUSTERS = 32
 _MOST_SORTED, _MOST_SORTED_FOR_MANY = 1 << 13, 1 << 16
 _FEWEST_HALVES = 1 << 16
+_COARSE, _FINE = (1 << 12) - 1, (1 << 16) - 1
 _TOLERANCE = 1e-4
 _SMOOTH = 4
 
@@ -88,7 +89,7 @@ class Scalars:
         width = self.values.shape[1]
         if self.exact or width <= (_MOST_SORTED if self.k <= _MANY_CLUSTERS else _MOST_SORTED_FOR_MANY):
             return None
-        return (1 << 16) - 1 if self.k > _MANY_CLUSTERS else (1 << 12) - 1
+        return _FINE if self.k > _MANY_CLUSTERS else _COARSE
 
 
 def cluster_together(asked: Sequence[Scalars]) -> list[Clustering]:
@@ -152,19 +153,25 @@ class _Part:
         self.centroids.copy_(self.counted.means(boundaries))
         self.indices.copy_(self.counted.look_up(boundaries))
         if isinstance(self.counted, Histogram):
-            rough = self.counted.coarseness > _TOLERANCE * self.counted.levels.cost(boundaries)
-            for group in rough.nonzero()[0].tolist():
-                self._sort(slice(group, group + 1))
+            for group in _rough(self.counted, boundaries):
+                self._refine(slice(group, group + 1), self.counted.half)
         if self.weights is not None and self.fitted is not None:
             self.indices.copy_(torch.where(self.fitted, self.indices, assign(self.values, self.centroids)))
         if self.keep is not None:
             self.indices.mul_(self.keep)
 
-    def _sort(self, rows: slice) -> None:
-        """Cluster groups for which a histogram is too coarse on their sorted values."""
-        given = _rows(self.weights, rows), _rows(self.fitted, rows)
-        counted = SortedValues.of(self.values[rows], self.k, *given, zero=self.zero)
+    def _refine(self, rows: slice, half: int) -> None:
+        """Cluster a group for which a histogram is too coarse on a finer one, or else on its sorted values."""
+        values, given = self.values[rows], (_rows(self.weights, rows), _rows(self.fitted, rows))
+        counted: Counted
+        if half < _FINE:
+            counted = Histogram.of(values, _FINE, *given, zero=self.zero)
+        else:
+            counted = SortedValues.of(values, self.k, *given, zero=self.zero)
         boundaries = partition(counted.levels, self.k)
+        if isinstance(counted, Histogram) and _rough(counted, boundaries):
+            self._refine(rows, _FINE)
+            return
         self.centroids[rows] = counted.means(boundaries)
         self.indices[rows] = counted.look_up(boundaries)
 
@@ -176,6 +183,12 @@ def _finish(waiting: list[_Part]) -> None:
         for part, boundaries in zip(waiting, found, strict=True):
             part.finish(boundaries)
         waiting.clear()
+
+
+def _rough(counted: Histogram, boundaries: Integers) -> list[int]:
+    """Return the groups for which the rounding of a histogram is too much of the error of the clusters."""
+    rough: list[int] = (counted.coarseness > _TOLERANCE * counted.levels.cost(boundaries)).nonzero()[0].tolist()
+    return rough
 
 
 def _counted(
