@@ -17,6 +17,7 @@ from corepress.pipeline.blueprint import Blueprint, StagePlan
 from corepress.pipeline.encoder import Encoder
 from corepress.pipeline.executor import Executor, ThreadExecutor
 from corepress.pipeline.jobs import Outcome
+from corepress.pipeline.memory import Trimmer
 from corepress.pipeline.report import Report, Row, some_of
 from corepress.pipeline.stage import BoundStage
 from corepress.plugin import registry
@@ -48,6 +49,8 @@ class Run:
     quantized: set[str] = attrs.field(init=False, factory=set)
     shifted: set[str] = attrs.field(init=False, factory=set)
     refusals: dict[str, dict[str, str]] = attrs.field(init=False, factory=dict)
+
+    _trimmer: Trimmer = attrs.field(init=False, factory=Trimmer)
 
     def __attrs_post_init__(self) -> None:
         self.rows = {row.name: row for row in self.blueprint.plan.rows}
@@ -86,6 +89,7 @@ class Run:
             self.held.pop(name, None)
         elif outcome.encoding is not None:
             self.held[name] = outcome.encoding
+        self._trimmer.committed(4 * outcome.row.count)
         if outcome.bias_shift is not None:
             stage.handle(self, name).shift_bias(outcome.bias_shift)
             self.shifted.add(name)
