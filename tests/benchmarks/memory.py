@@ -1,7 +1,7 @@
 """The peak memory of a run on a model of 100 million weights, as a multiple of the model.
 
-Run `python -m tests.benchmarks.memory`. Each job has a process of its own. The model that is compressed counts as 1, and
-so does the result, which is a copy.
+Run `python -m tests.benchmarks.memory`. Each job has a process of its own. The model that is compressed counts as 1, as
+does the result, which is a copy.
 """
 
 import resource
