@@ -45,14 +45,14 @@ class BlockInputs:
         with undisturbed(link.block.module), torch.no_grad():
             for number, (hidden, first) in enumerate(self._entries):
                 with gathering.listening(number):
-                    link.call(hidden.clone(), first)
+                    _called(link, number, hidden, first)
 
     def advance(self, link: Link) -> None:
         """Replace what a block gets by what it computes, which the next one gets."""
         with undisturbed(link.block.module), torch.no_grad():
             for number in range(len(self._entries)):
                 hidden, first = self._entries[number]
-                found = hidden_of(link.call(hidden.clone(), first))
+                found = hidden_of(_called(link, number, hidden, first))
                 if found is None:
                     raise PlanError(
                         f"block {link.block.name} returns no tensor for batch {number}, as it did for batch 0"
@@ -91,3 +91,15 @@ class BlockInputs:
                 "give all batches the same inputs"
             )
         return given[path], {at: leaf for at, leaf in given.items() if at in self._needed}
+
+
+def _called(link: Link, number: int, hidden: Tensor, first: dict[Path, Any]) -> Any:
+    """Call a block on a batch; an error says which, and of what shape its input was."""
+    try:
+        return link.call(hidden.clone(), first)
+    except Exception as error:
+        error.add_note(
+            f"while block {link.block.name} ran on batch {number} of the calibration data, "
+            f"whose input there has the shape {tuple(hidden.shape)}"
+        )
+        raise

@@ -305,6 +305,19 @@ def test_the_model_is_as_it_was_when_the_data_fail(schedule):
     assert state_of(model) == before
 
 
+@pytest.mark.parametrize(("schedule", "who"), [(SEQUENTIAL, "block 0 ran"), (Schedule(), "the model ran")])
+def test_a_batch_that_does_not_fit_is_named_with_its_shape(schedule, who):
+    model = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 8))
+    target = TorchTarget(model)
+    batches = [torch.rand(4, 8), torch.rand(4, 7)]
+    with pytest.raises(RuntimeError) as caught:
+        list(target.segments(schedule, specs(target, MOMENT), batches))
+    (note,) = caught.value.__notes__
+    assert who in note
+    assert "batch 1 of the calibration data" in note
+    assert "(4, 7)" in note
+
+
 def test_the_plan_of_a_chain_tells_passes_and_bytes():
     target = TorchTarget(Language())
     plan = target.describe_schedule(LAYERS, specs(target, MOMENT), [TOKENS[0]] * 4)
