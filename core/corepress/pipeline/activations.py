@@ -55,7 +55,7 @@ def repeated(plans: Iterable[StagePlan]) -> list[str]:
 def activation_rows(target: Target, plans: Iterable[StagePlan]) -> list[Row]:
     """Return a line for every operation whose activations a stage quantizes."""
     stages = [plan for plan in plans if plan.stage.on_activations]
-    if not stages:
+    if not stages or not target.knows_activations:
         return []
     kinds = {site.name: site.kind for site in target.activations()}
     in_float = [

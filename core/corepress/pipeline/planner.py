@@ -25,7 +25,7 @@ from corepress.pipeline.draft import Draft, other_rows
 from corepress.pipeline.reach import Reach, resolved
 from corepress.pipeline.report import Plan, some_of
 from corepress.pipeline.stage import BoundStage
-from corepress.targets import Target, Weight
+from corepress.targets import Activation, Target, Weight
 from corepress.targets.deployment import DeploymentTarget
 from corepress.targets.devices import device_warnings
 from corepress.targets.support import check as check_target
@@ -69,8 +69,8 @@ def draw_up(
         if stage.on_activations and target.activation_obstacle is not None:
             problems.append(f"{stage.label}: {target.activation_obstacle}")
             continue
+        sites = _sites(stage, target, training, warnings)
         trains = training and "training" in stage.spec.kind
-        sites = list(target.activations()) if stage.on_activations else []
         mine = weights if stage.on_weights else []
         resolution = resolved(stage, target, [subject.subject for subject in (*mine, *sites)], strict)
         warnings += [f"{stage.label}: {message}" for message in resolution.unmatched]
@@ -123,6 +123,16 @@ def _begin(weight: Weight) -> Draft:
 def _wanted_parameter(stage: BoundStage, config: Any) -> str | None:
     wanted = getattr(stage.implementation, "parameter", None)
     return None if wanted is None else wanted(config)
+
+
+def _sites(stage: BoundStage, target: Target, training: bool, warnings: list[str]) -> list[Activation]:
+    """Return the activations that a stage may quantize; a mere plan of training does without those of a torch model."""
+    if not stage.on_activations:
+        return []
+    if not target.knows_activations and stage.on_weights and not training:
+        warnings.append(f"{stage.label}: activations are not planned; pass example_inputs to see them")
+        return []
+    return list(target.activations())
 
 
 def _corrects_bias(stage: BoundStage, config: Any) -> bool:

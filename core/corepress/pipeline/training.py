@@ -213,13 +213,13 @@ class Training:
                 raise StateError(
                     f"{name} carries no simulator of this run; pass the model that prepare() returned, or a copy of it"
                 )
-        if any(plan.activations for plan in self.run.blueprint.stages if plan.training):
-            if attached(target.model, self.owner) is None:
-                raise StateError(
-                    "the model has no quantizer of this run; pass the model that prepare() returned, or a copy of it"
-                )
-            require_observed(target.model, self.owner)
+        planned = any(plan.activations for plan in self.run.blueprint.stages if plan.training)
+        if planned and attached(target.model, self.owner) is None:
+            raise StateError(
+                "the model has no quantizer of this run; pass the model that prepare() returned, or a copy of it"
+            )
         require_finite(weights.values())
+        require_observed(target.model, self.owner)
 
     def _transfer(self, run: Run, target: TorchTarget) -> None:
         """Take the simulators off the model itself, and write what the copy has become."""
@@ -255,7 +255,7 @@ def prepare(target: TorchTarget, blueprint: Blueprint, seed: int) -> Training:
         for weight, simulator in ready:
             simulation.attach(weight, simulator.to(weight.parameter.device))
         attach_quantizers(blueprint, target, owner)
-        if target.has_graph:
+        if target.knows_activations:
             freeze_batch_norms(target.model, target.graph, owner)
         for weight in weights:
             simulation.refresh(weight, owner)

@@ -271,6 +271,9 @@ class Target(abc.ABC):
         """Return every place where activations can be quantized, in the order of the model."""
         return ()
 
+    knows_activations: bool = True
+    """Whether `activations` needs nothing more than what the target was made with."""
+
     @property
     def activation_obstacle(self) -> str | None:
         """Why no activation of the model can be quantized, or None."""

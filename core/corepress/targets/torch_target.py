@@ -62,7 +62,7 @@ class TorchTarget(Target):
         """The names of all modules and parameters."""
         modules = {name for name, _ in self.model.named_modules(remove_duplicate=False) if name}
         parameters = {name for name, _ in self.model.named_parameters(remove_duplicate=False)}
-        sites = {site.name for site in self._sites} if self.has_graph else set[str]()
+        sites = {site.name for site in self._sites} if self.knows_activations else set[str]()
         return frozenset(modules | parameters | sites)
 
     @cached_property
@@ -127,8 +127,8 @@ class TorchTarget(Target):
         raise PlanError(f"the model has no weight {name!r}{did_you_mean(name, self._by_name)}")
 
     @property
-    def has_graph(self) -> bool:
-        """Whether the calls of the model can be recorded."""
+    def knows_activations(self) -> bool:  # type: ignore[override]
+        """Whether there are example inputs, on which the calls of the model can be recorded."""
         return self._example_inputs is not None
 
     @cached_property
@@ -148,7 +148,7 @@ class TorchTarget(Target):
     @cached_property
     def normalized_layers(self) -> dict[str, Normalized]:
         """The layers with a batch normalization behind them, by module; none where there are no example inputs."""
-        return normalized_layers(self.graph) if self.has_graph else {}
+        return normalized_layers(self.graph) if self.knows_activations else {}
 
     @cached_property
     def _sites(self) -> list[TorchSite]:

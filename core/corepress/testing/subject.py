@@ -78,6 +78,11 @@ class ContractSubject:
         """Return a pipeline of the algorithm alone."""
         return Pipeline([Stage(self.algorithm, {"global_config": config})])
 
+    def prepared(self, pipeline: Pipeline, model: nn.Module, *, inplace: bool = False) -> nn.Module:
+        """Return a model prepared by a pipeline of the algorithm, run once where activations are quantized."""
+        example = self.batches(model)[0] if "activations" in self.spec.acts_on else None
+        return pipeline.prepare(model, example, inplace)
+
     def compressed(self, config: Mapping[str, Any], model: nn.Module, **options: Any) -> nn.Module:
         """Return a model compressed by the algorithm alone."""
         pipeline = options.pop("pipeline", None) or self.pipeline(config)

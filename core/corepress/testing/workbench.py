@@ -52,7 +52,8 @@ class Workbench:
     @cached_property
     def weights(self) -> dict[str, TorchWeight]:
         """The weights that the algorithm accepts, by name."""
-        accepted = {row.name for row in self.pipeline.plan(self.model).done}
+        example = next(iter(self.data)) if "activations" in self.spec.acts_on else None
+        accepted = {row.name for row in self.pipeline.plan(self.model, example_inputs=example).done}
         assert accepted, (
             f"the algorithm accepts no weight of {type(self.model).__name__} with {dict(self.config)!r}; "
             "set `models` to networks that the contract can try it on"

@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from corepress_plugins.quantization.granularity import QuantizationGranularity, QuantizationScheme
     from corepress_plugins.quantization.layerwise.compressor import LayerwiseCompressor
     from corepress_plugins.quantization.layerwise.compressor_config import LayerwiseCompressorConfig
+    from corepress_plugins.quantization.linear_qat.config import (
+        LinearQuantizerConfig,
+        ModuleLinearQuantizerConfig,
+        ObserverType,
+    )
+    from corepress_plugins.quantization.linear_qat.quantizer import LinearQuantizer
     from corepress_plugins.quantization.rtn.config import ModulePostTrainingQuantizerConfig, PostTrainingQuantizerConfig
     from corepress_plugins.quantization.rtn.quantizer import PostTrainingQuantizer
 
@@ -21,9 +27,13 @@ __all__ = [
     "GPTQConfig",
     "LayerwiseCompressor",
     "LayerwiseCompressorConfig",
+    "LinearQuantizer",
+    "LinearQuantizerConfig",
     "ModuleActivationQuantizationConfig",
     "ModuleGPTQConfig",
+    "ModuleLinearQuantizerConfig",
     "ModulePostTrainingQuantizerConfig",
+    "ObserverType",
     "PostTrainingQuantizer",
     "PostTrainingQuantizerConfig",
     "QuantizationGranularity",
@@ -38,9 +48,13 @@ __getattr__ = lazy_names(
         "GPTQConfig": "gptq.config",
         "LayerwiseCompressor": "layerwise.compressor",
         "LayerwiseCompressorConfig": "layerwise.compressor_config",
+        "LinearQuantizer": "linear_qat.quantizer",
+        "LinearQuantizerConfig": "linear_qat.config",
         "ModuleActivationQuantizationConfig": "activation.config",
         "ModuleGPTQConfig": "gptq.config",
+        "ModuleLinearQuantizerConfig": "linear_qat.config",
         "ModulePostTrainingQuantizerConfig": "rtn.config",
+        "ObserverType": "linear_qat.config",
         "PostTrainingQuantizer": "rtn.quantizer",
         "PostTrainingQuantizerConfig": "rtn.config",
         "QuantizationGranularity": "granularity",

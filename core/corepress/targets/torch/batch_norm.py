@@ -109,7 +109,11 @@ class InBatchNorm(Simulator):
         """Return the encoding of the weight for a layer that keeps its normalization."""
         encoding = self.wrapped.encode(self.seen(weight))
         assert isinstance(encoding, Affine)
-        return attrs.evolve(encoding, scale=encoding.scale / self._factor(weight).to(encoding.scale))
+        scale = encoding.scale / self._factor(weight).to(encoding.scale)
+        zero_point = encoding.zero_point
+        return attrs.evolve(
+            encoding, scale=scale, zero_point=None if zero_point is None else zero_point.expand_as(scale).contiguous()
+        )
 
     @torch.no_grad()
     def fold(self, model: nn.Module) -> None:

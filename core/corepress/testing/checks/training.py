@@ -27,7 +27,7 @@ class TrainingChecks(ContractSubject):
         """The model to train is a copy."""
         model = make_model()
         before = Snapshot.of(model)
-        self.pipeline(config).prepare(model)
+        self.prepared(self.pipeline(config), model)
         changed = before.differences()
         assert not changed, (
             f"prepare changed the given model: {', '.join(changed)}; simulate must not write to the weight"
@@ -40,7 +40,7 @@ class TrainingChecks(ContractSubject):
         """An optimizer that was made before stays valid."""
         model = make_model()
         before = {id(parameter) for parameter in model.parameters()}
-        self.pipeline(config).prepare(model, inplace=True)
+        self.prepared(self.pipeline(config), model, inplace=True)
         after = {id(parameter) for parameter in model.parameters()}
         assert before <= after, "prepare replaced parameters; keep state in buffers and leave the original where it is"
 
@@ -50,7 +50,7 @@ class TrainingChecks(ContractSubject):
     ) -> None:
         """A prepared model is the trained one until the schedule begins."""
         model = make_model()
-        prepared = self.pipeline(config).prepare(model)
+        prepared = self.prepared(self.pipeline(config), model)
         batch = self.batches(model)[0]
         assert self.acts_at_once or torch.equal(prepared.eval()(*batch), model.eval()(*batch)), (
             "preparing a model changes its outputs; set acts_at_once = True if this is meant, and document it"
@@ -62,7 +62,7 @@ class TrainingChecks(ContractSubject):
     ) -> None:
         """Every trained weight is stored as declared; its values are those of the last forward pass in eval mode."""
         model, pipeline = make_model(), self.pipeline(config)
-        prepared = pipeline.prepare(model)
+        prepared = self.prepared(pipeline, model)
         self._train(pipeline, prepared, range(self.steps))
         bench = self.workbench(config, model)
         final = pipeline.finalize()
@@ -81,15 +81,15 @@ class TrainingChecks(ContractSubject):
         """State dicts of the pipeline and of the model hold everything."""
         half = self.steps // 2
         whole = self.pipeline(config)
-        self._train(whole, whole.prepare(make_model()), range(self.steps))
+        self._train(whole, self.prepared(whole, make_model()), range(self.steps))
 
         first = self.pipeline(config)
-        stopped = first.prepare(make_model())
+        stopped = self.prepared(first, make_model())
         self._train(first, stopped, range(half))
         saved = saved_and_loaded({"pipeline": first.state_dict(), "model": stopped.state_dict()})
 
         second = self.pipeline(config)
-        resumed = second.prepare(make_model())
+        resumed = self.prepared(second, make_model())
         resumed.load_state_dict(saved["model"])
         second.load_state_dict(saved["pipeline"])
         self._train(second, resumed, range(half, self.steps))
@@ -102,7 +102,7 @@ class TrainingChecks(ContractSubject):
     ) -> None:
         """Averaged models and checkpoints in memory are deep copies."""
         pipeline = self.pipeline(config)
-        prepared = pipeline.prepare(make_model())
+        prepared = self.prepared(pipeline, make_model())
         self._train(pipeline, prepared, range(self.steps))
         of_copy = pipeline.finalize(copy.deepcopy(prepared))
         different = different_tensors(pipeline.finalize(), of_copy)
@@ -114,7 +114,7 @@ class TrainingChecks(ContractSubject):
     ) -> None:
         """A weight that two modules share is trained and finalized as one."""
         model, pipeline = make_model(), self.pipeline(config)
-        self._train(pipeline, pipeline.prepare(model), range(self.steps))
+        self._train(pipeline, self.prepared(pipeline, model), range(self.steps))
         assert tied_names(pipeline.finalize()) == tied_names(model)
 
     @concerns("training")
@@ -123,7 +123,7 @@ class TrainingChecks(ContractSubject):
     ) -> None:
         """Rounding and lookups have no gradient of their own; a simulator passes one through."""
         model, pipeline = make_model(), self.pipeline(config)
-        prepared = pipeline.prepare(model)
+        prepared = self.prepared(pipeline, model)
         for batch in self.batches(model):
             self.loss_fn(prepared, batch).backward()  # type: ignore[no-untyped-call]
         for name, weight in self.workbench(config, model).handles_on(prepared).items():
@@ -138,7 +138,7 @@ class TrainingChecks(ContractSubject):
     ) -> None:
         """The second call gives back the model as it is."""
         pipeline = self.pipeline(config)
-        prepared = pipeline.prepare(make_model())
+        prepared = self.prepared(pipeline, make_model())
         self._train(pipeline, prepared, range(self.steps))
         before = Snapshot.of(pipeline.finalize(inplace=True))
         again = pipeline.finalize(inplace=True)
@@ -151,7 +151,7 @@ class TrainingChecks(ContractSubject):
     ) -> None:
         """Users print it whenever they like."""
         pipeline = self.pipeline(config)
-        prepared = pipeline.prepare(make_model())
+        prepared = self.prepared(pipeline, make_model())
         self._train(pipeline, prepared, range(self.steps // 2))
         before = Snapshot.of(prepared)
         pipeline.report()
@@ -165,7 +165,7 @@ class TrainingChecks(ContractSubject):
         """A user's own random numbers must not depend on the compression."""
         before = global_random_state()
         pipeline = self.pipeline(config)
-        self._train(pipeline, pipeline.prepare(make_model()), range(self.steps))
+        self._train(pipeline, self.prepared(pipeline, make_model()), range(self.steps))
         pipeline.finalize()
         assert global_random_state() == before, "training draws from the global random state; seed a torch.Generator"
 
@@ -181,7 +181,7 @@ class TrainingChecks(ContractSubject):
             weight.write(Sparse(masks[name], Dense(weight.read())))
         refusal = ""
         try:
-            prepared = pipeline.prepare(model)
+            prepared = self.prepared(pipeline, model)
         except PlanError as error:
             refusal = str(error)
         if refusal:
@@ -197,7 +197,7 @@ class TrainingChecks(ContractSubject):
     ) -> None:
         """A run that diverged is no model to compress."""
         model, pipeline = make_model(), self.pipeline(config)
-        prepared = pipeline.prepare(model)
+        prepared = self.prepared(pipeline, model)
         name, weight = next(iter(self.workbench(config, model).handles_on(prepared).items()))
         with torch.no_grad():
             weight.parameter.fill_(float("nan"))
