@@ -1,6 +1,6 @@
 """Simulators: a compression in the making, attached to a weight during training."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,11 @@ class Simulator(nn.Module):
         super().__init__()
         self.inner: nn.Module | None = None
         self.register_buffer("step_count", torch.zeros((), dtype=torch.int64))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call `forward`. What it computes is no part of the model: no mode records it or quantizes it."""
+        with torch._C.DisableTorchFunction():
+            return super().__call__(*args, **kwargs)
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight as if compressed; gradients flow back to the original."""

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from corepress.algorithm import Simulator
+
 
 class _Frame:
     """One call of a module, and how many operations of each kind it has made so far."""
@@ -53,7 +55,10 @@ class ModuleMode(TorchFunctionMode):
     def install(self, model: nn.Module) -> list[Any]:
         """Add hooks to the modules of a model, and return their handles."""
         handles = []
+        simulated = {id(m) for s in model.modules() if isinstance(s, Simulator) for m in s.modules()}
         for path, module in model.named_modules():
+            if id(module) in simulated:
+                continue
             handles.append(module.register_forward_pre_hook(_Enter(self, path)))
             handles.append(module.register_forward_hook(_Leave(self, path), always_call=True))
         return handles
