@@ -36,6 +36,10 @@ class Simulator(nn.Module):
     """Whether it wants to see the weight scaled by the batch normalization behind the layer, which `finalize` then
     folds into the layer or keeps; None: the weight as it is."""
 
+    takes_factor: ClassVar[bool] = False
+    """Whether `forward` and `refresh` take the scale of a batch normalization as a second argument, a factor of the
+    weight that `forward` takes off again; otherwise they see the product."""
+
     CANONICAL_ORDER: ClassVar[tuple[str, ...]] = ("dense", "sparsity", "palette", "affine")
 
     step_count: Tensor

@@ -87,13 +87,11 @@ class InBatchNorm(Simulator):
     def after_sparsity(self, value: bool) -> None:
         self.wrapped.after_sparsity = value
 
-    def seen(self, weight: Tensor) -> Tensor:
-        """Return a weight as the simulator sees it."""
-        return weight * self._factor(weight)
-
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight as if it were compressed with the normalization folded in."""
         factor = self._factor(weight)
+        if self.wrapped.takes_factor:
+            return self.wrapped(weight, factor)  # type: ignore[no-any-return]
         shown: Tensor = self.wrapped(weight * factor) / factor
         return shown
 
@@ -103,13 +101,18 @@ class InBatchNorm(Simulator):
 
     def refresh(self, weight: Tensor) -> None:
         """Bring buffers up to date."""
-        self.wrapped.refresh(self.seen(weight))
+        factor = self._factor(weight)
+        if self.wrapped.takes_factor:
+            self.wrapped.refresh(weight, factor)  # type: ignore[call-arg]
+        else:
+            self.wrapped.refresh(weight * factor)
 
     def encode(self, weight: Tensor) -> WeightEncoding:
         """Return the encoding of the weight for a layer that keeps its normalization."""
-        encoding = self.wrapped.encode(self.seen(weight))
+        factor = self._factor(weight)
+        encoding = self.wrapped.encode(weight * factor)
         assert isinstance(encoding, Affine)
-        scale = encoding.scale / self._factor(weight).to(encoding.scale)
+        scale = encoding.scale / factor.to(encoding.scale)
         zero_point = encoding.zero_point
         return attrs.evolve(
             encoding, scale=scale, zero_point=None if zero_point is None else zero_point.expand_as(scale).contiguous()

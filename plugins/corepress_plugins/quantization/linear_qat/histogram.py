@@ -37,7 +37,7 @@ class HistogramObserver(nn.Module):
         return bool(self.low <= self.high)
 
     @torch.no_grad()
-    def observe(self, rows: Tensor) -> None:
+    def observe(self, rows: Tensor, factor: Tensor | None = None) -> None:  # noqa: ARG002  (for weights)
         """Count values.
 
         Raises:

@@ -35,17 +35,21 @@ class RangeObserver(nn.Module):
         return bool((self.low <= self.high).all())
 
     @torch.no_grad()
-    def observe(self, rows: Tensor) -> None:
-        """See the values (count, n) of each row.
+    def observe(self, rows: Tensor, factor: Tensor | None = None) -> None:
+        """See the values (count, n) of each row, times a factor (count,).
 
         Raises:
             NonFiniteInputError: some are NaN or infinite.
         """
         low, high = _ranges(rows)
+        if factor is not None:
+            # Rounding keeps the order: these are the ranges of the products.
+            ends = torch.stack([low, high]) * factor
+            low, high = ends.amin(0), ends.amax(0)
         if not bool((high - low).isfinite().all()):
             raise NonFiniteInputError("some of its values are NaN or infinite")
         if self.kind is ObserverType.mse:
-            low, high = self._of_least_error(rows, low, high)
+            low, high = self._of_least_error(rows if factor is None else rows * factor[:, None], low, high)
         if not self.has_seen:
             self.low.copy_(low)
             self.high.copy_(high)

@@ -9,15 +9,64 @@ from torch.autograd.function import once_differentiable
 from corepress_plugins.quantization.integers import Integers
 
 
-def rounded(rows: Tensor, scale: Tensor, zero_point: Tensor, integers: Integers) -> Tensor:
+def rounded(
+    rows: Tensor, scale: Tensor, zero_point: Tensor, integers: Integers, factor: Tensor | None = None
+) -> Tensor:
     """Return rows (count, n) as the integers of each row decode; the gradient passes values within the range.
 
-    `scale` and `zero_point` (count,) are float32. This is the straight-through estimator, by the kernels of torch.
+    `scale` and `zero_point` (count,) are float32. With a `factor` (count,) rows are multiplied by it before they are
+    rounded, and divided by it afterwards. This is the straight-through estimator.
     """
-    low, high = integers.low, integers.high
-    if len(rows) == 1:
-        return torch.fake_quantize_per_tensor_affine(rows, scale, zero_point.to(torch.int32), low, high)
-    return torch.fake_quantize_per_channel_affine(rows, scale, zero_point.to(torch.int32), 0, low, high)
+    found: Tensor = _Rounded.apply(rows, scale, zero_point, integers, factor)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Rounded(torch.autograd.Function):
+    """What torch's kernels of fake quantization compute, to the bit, in a tenth of their time on a processor.
+
+    Memory that is new to the process costs more than the arithmetic: each direction takes one new tensor.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, rows: Tensor, scale: Tensor, zero_point: Tensor, integers: Integers, factor: Tensor | None
+    ) -> Tensor:
+        ctx.save_for_backward(rows, scale, zero_point, factor)
+        ctx.integers = integers
+        shown = _steps(rows, scale, zero_point, integers, factor).clamp_(integers.low, integers.high)
+        if integers.zero_points:
+            shown.sub_(zero_point[:, None])
+        shown.mul_(scale[:, None])
+        return shown if factor is None else shown.mul_(factor.reciprocal()[:, None])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, wanted: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        rows, scale, zero_point, factor = ctx.saved_tensors
+        steps = _steps(rows, scale, zero_point, ctx.integers, factor)
+        return _where_inside(wanted, steps, ctx.integers, out=steps), None, None, None, None
+
+
+def _steps(rows: Tensor, scale: Tensor, zero_point: Tensor, integers: Integers, factor: Tensor | None) -> Tensor:
+    """Return the nearest integers, not yet limited to those of the type."""
+    if factor is None:
+        steps = torch.mul(rows, scale.reciprocal()[:, None])
+    else:
+        steps = torch.mul(rows, factor[:, None]).mul_(scale.reciprocal()[:, None])
+    steps.round_()
+    return steps.add_(zero_point[:, None]) if integers.zero_points else steps
+
+
+def _where_inside(wanted: Tensor, steps: Tensor, integers: Integers, out: Tensor | None = None) -> Tensor:
+    """Return a gradient where the integers, not yet limited to those of the type, are of the type; zero elsewhere."""
+    # One pass; a mask of booleans and a product with it take five times as long.
+    kernel, low, high = torch.ops.aten.hardtanh_backward, integers.low - 0.5, integers.high + 0.5
+    found: Tensor
+    if out is None:
+        found = kernel(wanted, steps, low, high)
+    else:
+        found = kernel.grad_input(wanted, steps, low, high, grad_input=out)
+    return found
 
 
 def finished(values: Tensor, scale: Tensor, zero_point: Tensor, integers: Integers) -> Tensor:
@@ -84,8 +133,8 @@ class _Learned(torch.autograd.Function):
         factor = (rows.shape[1] * max(high, 1)) ** -0.5
         steps = rows / scale[:, None]
         nearest = (steps + zero_point[:, None]).round_()
-        inside = (nearest >= low) & (nearest <= high)
+        passed = _where_inside(wanted, nearest, ctx.integers)
         offset = nearest.clamp_(low, high).sub_(zero_point[:, None])
-        of_scale = (wanted * (offset - steps * inside)).sum(1) * factor
-        of_zero_point = (wanted * ~inside).sum(1) * -scale * factor
-        return wanted * inside, of_scale, of_zero_point, None, None, None
+        of_scale = ((wanted * offset).sum(1) - (passed * steps).sum(1)) * factor
+        of_zero_point = (wanted - passed).sum(1) * -scale * factor
+        return passed, of_scale, of_zero_point, None, None, None

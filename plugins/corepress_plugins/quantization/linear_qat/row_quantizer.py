@@ -44,25 +44,27 @@ class RowQuantizer(nn.Module):
         """Whether there is a range."""
         return self.observer.has_seen
 
-    def observe(self, rows: Tensor) -> None:
-        """See rows; learned scales follow what is observed until they are trained.
+    def observe(self, rows: Tensor, factor: Tensor | None = None) -> None:
+        """See rows, times a factor (count,); learned scales follow what is observed until they are trained.
 
         Raises:
             NonFiniteInputError: some values are NaN or infinite.
         """
-        self.observer.observe(rows)
+        self.observer.observe(rows, factor)
         if self.learns:
             with torch.no_grad():
                 scale, zero_point = self._observed()
                 self.scale.copy_(scale)
                 self.zero_point.copy_(zero_point)
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Return rows as they are quantized."""
+    def forward(self, rows: Tensor, factor: Tensor | None = None) -> Tensor:
+        """Return rows as they are quantized, times a factor (count,) that is taken off again."""
         used = self.scaling()
-        if self.learns:
-            return learned(rows, (self.scale, self.zero_point), used, self.integers)
-        return rounded(rows, *used, self.integers)
+        if not self.learns:
+            return rounded(rows, *used, self.integers, factor)
+        scaled = rows if factor is None else rows * factor[:, None]
+        shown = learned(scaled, (self.scale, self.zero_point), used, self.integers)
+        return shown if factor is None else shown * factor.reciprocal()[:, None]
 
     @torch.no_grad()
     def scaling(self) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,7 @@
 """A weight that is quantized while the user trains."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,8 @@ class WeightSimulator(Simulator):
     Ranges are observed in `refresh`: at first, and after each step.
     """
 
+    takes_factor: ClassVar[bool] = True
+
     def __init__(self, facts: WeightFacts, grid: Grid, integers: Integers, config: ModuleLinearQuantizerConfig) -> None:
         super().__init__()
         self.layout = RowLayout(facts.shape, grid)
@@ -39,21 +43,24 @@ class WeightSimulator(Simulator):
         """Whether the milestone of batch normalization is reached."""
         return self.milestones.freezes(int(self.step_count))
 
-    def forward(self, weight: Tensor) -> Tensor:
-        """Return the weight as it is quantized, once the milestone is reached."""
+    def forward(self, weight: Tensor, factor: Tensor | None = None) -> Tensor:
+        """Return the weight as it is quantized, once the milestone is reached.
+
+        With a `factor`, which broadcasts to the weight, it is quantized times the factor, and divided by it again.
+        """
         if not (self.milestones.quantizes(int(self.step_count)) and self.rows.has_seen):
             return weight
-        return self._quantized(weight)
+        return self._quantized(weight, factor)
 
-    def refresh(self, weight: Tensor) -> None:
-        """Observe the weight, as far as observers are on.
+    def refresh(self, weight: Tensor, factor: Tensor | None = None) -> None:
+        """Observe the weight, times a factor, as far as observers are on.
 
         Raises:
             WeightError: some values are NaN or infinite.
         """
         observes = self.milestones.observes(int(self.step_count))
         if observes and not (self.rows.learns and self.milestones.always and self.rows.has_seen):
-            self._observe(weight)
+            self._observe(weight, factor)
 
     @torch.no_grad()
     def encode(self, weight: Tensor) -> Affine:
@@ -73,14 +80,24 @@ class WeightSimulator(Simulator):
             n_bits=integers.n_bits,
         )
 
-    def _quantized(self, weight: Tensor) -> Tensor:
+    def _quantized(self, weight: Tensor, factor: Tensor | None = None) -> Tensor:
         # Integers of numbers of half precision would be others than those in the package.
         with torch.autocast(weight.device.type, enabled=False):
-            shown: Tensor = self.rows(self.layout.rows(weight.float()))
-            return self.layout.values(shown).to(weight.dtype)
+            values, of_rows = self._split(weight.float(), factor)
+            shown = self.layout.values(self.rows(self.layout.rows(values), of_rows))
+            return (shown if factor is None or of_rows is not None else shown / factor).to(weight.dtype)
 
-    def _observe(self, weight: Tensor) -> None:
+    def _split(self, values: Tensor, factor: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return values and the factor of each row, or the products where a row has several factors."""
+        if factor is None:
+            return values, None
+        if all(n in (1, blocks) for n, blocks in zip(factor.shape, self.grid, strict=True)):
+            return values, factor.expand(self.grid).reshape(-1)
+        return values * factor, None
+
+    def _observe(self, weight: Tensor, factor: Tensor | None = None) -> None:
         try:
-            self.rows.observe(self.layout.rows(weight.detach().float()))
+            values, of_rows = self._split(weight.detach().float(), factor)
+            self.rows.observe(self.layout.rows(values), of_rows)
         except NonFiniteInputError as error:
             raise WeightError(str(error)) from error
