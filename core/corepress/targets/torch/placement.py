@@ -73,6 +73,9 @@ def units(graph: CallGraph) -> list[Unit]:
 
 
 def _followers(graph: CallGraph, first: Call) -> Iterator[Call]:
+    if first.scalars:
+        # Arithmetic with a number is no operation that runtimes fuse with what follows.
+        return
     last = first
     for role in _FUSED.get(first.operation.role, ()):
         following = graph.only_reader(last.writes)
