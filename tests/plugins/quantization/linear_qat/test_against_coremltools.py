@@ -84,7 +84,9 @@ class Attention(nn.Module):
 
     def forward(self, x):
         y = self.norm(x)
-        weights = self.softmax(self.mixed(torch.matmul(self.query(y), self.key(y).transpose(1, 2))))
+        # The peer would observe a transposed key a second time.
+        scores = torch.einsum("bij,bkj->bik", self.query(y), self.key(y))
+        weights = self.softmax(self.mixed(scores))
         return x + self.out(torch.matmul(weights, self.value(y)))
 
 
