@@ -78,9 +78,9 @@ class Attention(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.query, self.key, self.value, self.out = (nn.Linear(8, 8) for _ in range(4))
+        self.query, self.key, self.mixed, self.value, self.out = (nn.Linear(n, n) for n in (8, 8, 5, 8, 8))
         # The peer would round the scores themselves to the range of the softmax if it came right behind them.
-        self.norm, self.mixed, self.softmax = nn.LayerNorm(8), nn.Linear(5, 5), nn.Softmax(-1)
+        self.norm, self.softmax = nn.LayerNorm(8), nn.Softmax(-1)
 
     def forward(self, x):
         y = self.norm(x)
