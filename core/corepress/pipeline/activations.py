@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 
 from corepress.algorithm import SiteFacts
-from corepress.config import ModuleConfig, Resolution
+from corepress.config import ModuleConfig, Resolution, entries
 from corepress.errors import PlanError
 from corepress.pipeline.blueprint import StagePlan, Task
 from corepress.pipeline.report import Row
@@ -34,6 +34,18 @@ def activation_tasks(
         if match.config is not None and (not training or _quantizes(stage, site, match.config)):
             tasks[site.name] = Task(match.config, str(match.rule), site.name)
     return tasks
+
+
+def quantizes_activations(stage: BoundStage) -> bool:
+    """Return whether a stage quantizes any activations, as far as its configuration says so."""
+    if "training" not in stage.spec.kind:
+        return True
+    site = SiteFacts(name="", kind="")
+    return any(
+        stage.implementation.quantizer(site, config) is not None
+        for level in (stage.config.rules().default, *stage.config.module_configs())
+        for config in entries(level)
+    )
 
 
 def _quantizes(stage: BoundStage, site: Activation, config: Any) -> bool:

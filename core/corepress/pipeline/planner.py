@@ -1,5 +1,6 @@
 """Make a plan: which weight meets which stage with which configuration, and whether that can work."""
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from corepress.encoding import (
     part_shape,
 )
 from corepress.errors import ExportError, PlanError, WeightError
-from corepress.pipeline.activations import activation_rows, activation_tasks, repeated
+from corepress.pipeline.activations import activation_rows, activation_tasks, quantizes_activations, repeated
 from corepress.pipeline.blueprint import Blueprint, StagePlan, Task
 from corepress.pipeline.draft import Draft, other_rows
 from corepress.pipeline.reach import Reach, resolved
@@ -61,7 +62,7 @@ def draw_up(
     warnings: list[str] = []
     problems: list[str] = []
     plans = []
-    for stage in stages:
+    for stage in _in_order(stages) if training else stages:
         if target.name not in stage.spec.targets:
             works_on = ", ".join(stage.spec.targets)
             problems.append(f"{stage.label} works on {works_on} models, and this is a {target.name} model")
@@ -69,7 +70,11 @@ def draw_up(
         if stage.on_activations and target.activation_obstacle is not None:
             problems.append(f"{stage.label}: {target.activation_obstacle}")
             continue
-        sites = _sites(stage, target, training, warnings)
+        try:
+            sites = _sites(stage, target, training)
+        except PlanError as error:
+            problems.append(f"{stage.label}: {error}")
+            continue
         trains = training and "training" in stage.spec.kind
         mine = weights if stage.on_weights else []
         resolution = resolved(stage, target, [subject.subject for subject in (*mine, *sites)], strict)
@@ -98,7 +103,7 @@ def draw_up(
             )
         problems += _missing_statistics(plans[-1], target)
     planned = {name: draft.weight for name, draft in drafts.items() if draft.steps}
-    problems += target.conflicts(list(planned.values())) + repeated(plans)
+    problems += target.conflicts(list(planned.values())) + repeated(plans) + _tables_in_training(plans)
     if problems:
         raise PlanError("\n".join(_shortened(problems)))
     require_finite(planned.values())
@@ -113,7 +118,7 @@ def draw_up(
         forms = {name: draft.form for name, draft in drafts.items()}
         warnings += device_warnings(forms, target.states, compute_units)
     rows = [draft.row() for draft in drafts.values()] + other_rows(target, drafts) + activation_rows(target, plans)
-    return Blueprint(_in_order(plans), planned, Plan(tuple(rows), warnings=tuple(warnings)))
+    return Blueprint(tuple(plans), planned, Plan(tuple(rows), warnings=tuple(warnings)))
 
 
 def _begin(weight: Weight) -> Draft:
@@ -125,14 +130,34 @@ def _wanted_parameter(stage: BoundStage, config: Any) -> str | None:
     return None if wanted is None else wanted(config)
 
 
-def _sites(stage: BoundStage, target: Target, training: bool, warnings: list[str]) -> list[Activation]:
-    """Return the activations that a stage may quantize; a mere plan of training does without those of a torch model."""
-    if not stage.on_activations:
+def _sites(stage: BoundStage, target: Target, training: bool) -> list[Activation]:
+    """Return the activations that a stage may quantize.
+
+    Raises:
+        PlanError: they are unknown, or the stage quantizes activations in training only.
+    """
+    if not stage.on_activations or not quantizes_activations(stage):
         return []
-    if not target.knows_activations and stage.on_weights and not training:
-        warnings.append(f"{stage.label}: activations are not planned; pass example_inputs to see them")
+    if not training and "weight" in stage.spec.kind and "activation" not in stage.spec.kind:
+        raise PlanError("activations are quantized in training only; use prepare, step and finalize")
+    if not training and not target.knows_activations and "activation" not in stage.spec.kind:
+        # A look at what training would do to the weights; the plan does without what it cannot know.
         return []
     return list(target.activations())
+
+
+def _tables_in_training(plans: Sequence[StagePlan]) -> list[str]:
+    """Return a problem for every weight whose look-up table two training stages would train."""
+    training = [plan for plan in plans if plan.training]
+    palettes = {name: plan.stage for plan in training if plan.stage.spec.produces == "palette" for name in plan.tasks}
+    return [
+        f"{name}: {plan.stage.label} would train the look-up table of {palettes[name].label}; set the lut_dtype there, "
+        "exclude the weight here (null, or weight_dtype float32), or quantize the finished model"
+        for plan in training
+        if plan.stage.spec.produces == "affine"
+        for name in plan.tasks
+        if name in palettes
+    ]
 
 
 def _corrects_bias(stage: BoundStage, config: Any) -> bool:
@@ -243,8 +268,9 @@ def _shortened(problems: Sequence[str], most: int = 10) -> list[str]:
     return [*problems[:most], *([f"... and {more} more problems of this kind"] if more > 0 else [])]
 
 
-def _in_order(plans: Sequence[StagePlan]) -> tuple[StagePlan, ...]:
+def _in_order(stages: Sequence[BoundStage]) -> tuple[BoundStage, ...]:
     """Keep one-shot stages in their places; training stages share theirs in canonical order."""
     rank = Simulator.CANONICAL_ORDER.index
-    training = iter(sorted((p for p in plans if p.training), key=lambda p: rank(p.stage.spec.produces)))
-    return tuple(next(training) if plan.training else plan for plan in plans)
+    trains = ["training" in stage.spec.kind for stage in stages]
+    training = iter(sorted(itertools.compress(stages, trains), key=lambda stage: rank(stage.spec.produces)))
+    return tuple(next(training) if of_training else stage for stage, of_training in zip(stages, trains, strict=True))

@@ -129,6 +129,8 @@ class Training:
                 finished = source
             finish(report)
         vars(finished.model)[_FINALIZED_BY] = self.owner
+        if _sets_mode(self.run.blueprint):
+            finished.model.eval()
         return finished, report
 
     def state(self) -> dict[str, Any]:
@@ -259,6 +261,8 @@ def prepare(target: TorchTarget, blueprint: Blueprint, seed: int) -> Training:
             freeze_batch_norms(target.model, target.graph, owner)
         for weight in weights:
             simulation.refresh(weight, owner)
+    if _sets_mode(blueprint):
+        target.model.train()
     registry().notify("on_run_start", run=run)
     return training
 
@@ -338,6 +342,10 @@ def _owned(simulator: Simulator, owner: str, produces: str, stage: int | None = 
     simulator.produces = produces
     simulator.stage = stage
     return simulator
+
+
+def _sets_mode(blueprint: Blueprint) -> bool:
+    return any(plan.training and plan.stage.spec.sets_mode for plan in blueprint.stages)
 
 
 def _key(simulator: Simulator | ActivationQuantizer) -> str:

@@ -6,16 +6,27 @@ from typing import Any
 import attrs
 import torch
 
-from corepress.algorithm import TrainingAlgorithm, Unsupported, WeightAlgorithm, WeightFacts, WeightView
+from corepress.algorithm import (
+    ActivationQuantizer,
+    ActivationTrainingAlgorithm,
+    SiteFacts,
+    TrainingAlgorithm,
+    Unsupported,
+    WeightAlgorithm,
+    WeightFacts,
+    WeightView,
+)
 from corepress.encoding import AffineForm, DenseForm, Form, PaletteForm, Palettized
 from corepress_plugins.palettization.dkm.config import ModuleDKMPalettizerConfig
 from corepress_plugins.palettization.dkm.simulator import PaletteSimulator
 from corepress_plugins.palettization.layout import GroupLayout, layout_of
+from corepress_plugins.quantization.linear_qat.activation_simulator import quantizer_for
+from corepress_plugins.quantization.linear_qat.config import ModuleLinearQuantizerConfig
 
 _FEWEST_AXES_OF_CHANNELS = 2
 
 
-class DifferentiableKMeans(WeightAlgorithm, TrainingAlgorithm):
+class DifferentiableKMeans(WeightAlgorithm, TrainingAlgorithm, ActivationTrainingAlgorithm):
     """Let weights attend to 2 ** n_bits centroids while they are trained, and store each at its nearest in the end.
 
     Outputs change as soon as a model is prepared, unless there is a milestone. Cho et al., DKM: Differentiable k-Means
@@ -48,6 +59,12 @@ class DifferentiableKMeans(WeightAlgorithm, TrainingAlgorithm):
     def simulate(self, weight: WeightView, config: ModuleDKMPalettizerConfig, rng: torch.Generator) -> PaletteSimulator:
         """Return a simulator that palettizes from its milestone on."""
         return PaletteSimulator(weight.facts, _layout_of(weight, config), config, rng.initial_seed())
+
+    def quantizer(self, site: SiteFacts, config: ModuleDKMPalettizerConfig) -> ActivationQuantizer | None:
+        """Return a quantizer of an activation, where the configuration asks for one."""
+        if not config.quantize_activations:
+            return None
+        return quantizer_for(site, ModuleLinearQuantizerConfig(activation_dtype=config.dtype))
 
 
 def _layout_of(weight: WeightFacts, config: ModuleDKMPalettizerConfig) -> GroupLayout:

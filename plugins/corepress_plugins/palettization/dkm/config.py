@@ -51,7 +51,7 @@ class ModuleDKMPalettizerConfig(ModuleVectorTableConfig):
         default=DType.INT8, one_of=(DType.INT8, DType.UINT8, DType.FLOAT32), doc="Type of quantized activations."
     )
     quantize_activations: bool = option(
-        default=False, doc="Quantize activations in training. Not supported yet: true raises an error."
+        default=False, doc="Quantize activations to `dtype` in training: one scale each, from observed ranges."
     )
     cluster_permute: tuple[int, ...] | None = option(
         default=None,
@@ -150,12 +150,6 @@ class ModuleDKMPalettizerConfig(ModuleVectorTableConfig):
     def problems(self) -> Iterable[Problem]:
         """Refuse what no tables can have, and options that leave no room for each other."""
         yield from super().problems()
-        if self.quantize_activations:
-            yield Problem(
-                "quantize_activations",
-                "activations are not quantized in training; leave it out, and quantize those of the Core ML program "
-                "with the stage 'activation'",
-            )
         if self.cluster_permute is not None and sorted(self.cluster_permute) != [*range(len(self.cluster_permute))]:
             yield Problem(
                 "cluster_permute",

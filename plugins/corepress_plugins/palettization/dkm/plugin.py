@@ -14,6 +14,8 @@ def register_algorithms() -> list[AlgorithmSpec]:
             implementation="corepress_plugins.palettization.dkm.algorithm:DifferentiableKMeans",
             kind=("weight", "training"),
             produces="palette",
+            sets_mode=True,
+            acts_on=("weights", "activations"),
             targets=("torch", "coreml"),
         )
     ]

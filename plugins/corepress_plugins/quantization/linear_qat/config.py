@@ -1,8 +1,8 @@
 """Configuration of quantization in training."""
 
 from collections.abc import Iterable
-from enum import StrEnum
-from typing import ClassVar, Literal
+from enum import EnumMeta, StrEnum
+from typing import Any, ClassVar, Literal
 
 import attrs
 
@@ -17,6 +17,7 @@ from corepress.config import (
     layered,
     option,
 )
+from corepress.config.suggestions import did_you_mean
 from corepress_plugins.quantization.dtypes import INTEGERS
 from corepress_plugins.quantization.granularity import QuantizationGranularity, QuantizationScheme
 
@@ -24,7 +25,15 @@ _MILESTONES = 4
 _ACCEPTED = "Accepted for compatibility: "
 
 
-class ObserverType(StrEnum):
+class _Suggesting(EnumMeta):
+    """Suggests the nearest member for a misspelt one."""
+
+    def __getattr__(cls, name: str) -> Any:
+        # Only where there is no attribute of the name.
+        raise AttributeError(f"{cls.__name__} has no member {name!r}{did_you_mean(name, cls.__members__)}")
+
+
+class ObserverType(StrEnum, metaclass=_Suggesting):
     """How the range of a weight or of an activation is tracked.
 
     min_max: all values so far. moving_average_min_max: each time, the range moves by a hundredth towards that of the

@@ -15,6 +15,7 @@ def register_algorithms() -> list[AlgorithmSpec]:
             kind=("training",),
             needs="training",
             produces="affine",
+            sets_mode=True,
             acts_on=("weights", "activations"),
         )
     ]
