@@ -67,9 +67,6 @@ def draw_up(
             works_on = ", ".join(stage.spec.targets)
             problems.append(f"{stage.label} works on {works_on} models, and this is a {target.name} model")
             continue
-        if stage.on_activations and target.activation_obstacle is not None:
-            problems.append(f"{stage.label}: {target.activation_obstacle}")
-            continue
         try:
             sites = _sites(stage, target, training)
         except PlanError as error:
@@ -138,6 +135,8 @@ def _sites(stage: BoundStage, target: Target, training: bool) -> list[Activation
     """
     if not stage.on_activations or not quantizes_activations(stage):
         return []
+    if target.activation_obstacle is not None:
+        raise PlanError(target.activation_obstacle)
     if not training and "weight" in stage.spec.kind and "activation" not in stage.spec.kind:
         raise PlanError("activations are quantized in training only; use prepare, step and finalize")
     if not training and not target.knows_activations and "activation" not in stage.spec.kind:
