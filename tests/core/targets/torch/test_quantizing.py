@@ -155,7 +155,9 @@ def test_checkpoints_compute_with_the_same_quantizers(reentrant):
         gradients.append(batch.grad.clone())
         batch.grad = None
     assert torch.equal(*gradients)
-    assert [q.calls for q in counting] == [3] * len(counting)
+    # Once in each forward pass, and once when the block is computed again, which may stop before its last result.
+    assert [q.calls for q in counting][:-1] == [3] * (len(counting) - 1)
+    assert counting[-1].calls in (2, 3)
 
 
 def test_threads_call_one_model_at_once(network):

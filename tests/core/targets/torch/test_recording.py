@@ -148,9 +148,7 @@ def test_the_model_is_as_it_was_afterwards():
 def test_a_model_that_fails_is_as_it_was_and_its_error_says_what_was_passed():
     model = ResidualNetwork()
     before = Snapshot.of(model)
-    with pytest.raises(
-        PlanError, match=r"fails on the example inputs \(\[2, 5, 8, 8\] float32\): RuntimeError"
-    ) as caught:
+    with pytest.raises(PlanError, match=r"fails on .* \(\[2, 5, 8, 8\] float32\): RuntimeError") as caught:
         record(model, torch.rand(2, 5, 8, 8))
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert not before.differences()
