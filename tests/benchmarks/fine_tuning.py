@@ -1,6 +1,7 @@
 """A real result: ResNet-20 at 2 bits, by differentiable k-means and a short fine-tuning on CIFAR-10."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from tests.benchmarks import cifar
@@ -16,26 +17,28 @@ CONFIG = {"global_config": {"n_bits": 2, "weight_threshold": 0}}
 
 
 def fine_tuned(model: nn.Module) -> Callable[[], nn.Module]:
-    """Return the training of a copy of the network with every layer at 2 bits; the float network is its teacher."""
-    from corepress_plugins.palettization import DKMPalettizer, DKMPalettizerConfig
+    """Return the training of a copy of the network with every layer at 2 bits."""
+    from corepress import Pipeline, Stage
 
-    def train() -> nn.Module:
-        palettizer = DKMPalettizer(model, DKMPalettizerConfig.from_dict(CONFIG))
-        student = palettizer.prepare(inplace=False).train()
-        optimizer = torch.optim.SGD(student.parameters(), lr=RATE, momentum=0.9, nesterov=True)
-        steps = EPOCHS * (len(cifar.images("train")[1]) // BATCH)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.1)
-        for inputs, labels in batches():
-            with torch.no_grad():
-                wanted = model(inputs)
-            optimizer.zero_grad()
-            distillation_loss(student(inputs), wanted, labels).backward()
-            optimizer.step()
-            schedule.step()
-            palettizer.step()
-        return palettizer.finalize().eval()
+    return lambda: trained(model, Pipeline([Stage("dkm", CONFIG)]), EPOCHS)
 
-    return train
+
+def trained(model: nn.Module, pipeline: Any, epochs: int) -> nn.Module:
+    """Return a copy of a network, trained by a pipeline; the float network is its teacher."""
+    student = pipeline.prepare(model, [2, 3, 32, 32]).train()
+    optimizer = torch.optim.SGD(student.parameters(), lr=RATE, momentum=0.9, nesterov=True)
+    steps = epochs * (len(cifar.images("train")[1]) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.1)
+    for inputs, labels in batches(epochs):
+        with torch.no_grad():
+            wanted = model(inputs)
+        optimizer.zero_grad()
+        distillation_loss(student(inputs), wanted, labels).backward()
+        optimizer.step()
+        schedule.step()
+        pipeline.step()
+    finished: nn.Module = pipeline.finalize().eval()
+    return finished
 
 
 def distillation_loss(outputs: Tensor, wanted: Tensor, labels: Tensor) -> Tensor:
@@ -45,11 +48,11 @@ def distillation_loss(outputs: Tensor, wanted: Tensor, labels: Tensor) -> Tensor
     return distance + TRUTH * functional.cross_entropy(outputs, labels)
 
 
-def batches() -> Iterator[tuple[Tensor, Tensor]]:
+def batches(epochs: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the images of all epochs in random order, shifted together and mirrored one by one."""
     pixels, labels = cifar.images("train")
     generator = torch.Generator().manual_seed(1)
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         for chosen in torch.randperm(len(labels), generator=generator).split(BATCH):
             if len(chosen) < BATCH:
                 continue

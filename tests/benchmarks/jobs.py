@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from tests.benchmarks import cifar, fine_tuning, layerwise, palettes, programs, sensitive, training
+from tests.benchmarks import cifar, fine_tuning, layerwise, palettes, programs, quantization, sensitive, training
 from tests.benchmarks.floors import count_and_gather, keep, on_weights, round_blocks, round_channels
 from tests.benchmarks.job import RUNS, Job, Work
 from tests.benchmarks.judging import bytes_of_package, judge_accuracy, relative_error
@@ -191,7 +191,7 @@ JOBS = {
     ),
     "cifar_sparse": Job("ResNet-20: 75% zeros", cifar.resnet20, prune(THREE_QUARTERS), judge_accuracy, True, finalized),
 } | programs.JOBS
-JOBS |= layerwise.JOBS | palettes.JOBS | sensitive.JOBS | training.JOBS | fine_tuning.JOBS
+JOBS |= layerwise.JOBS | palettes.JOBS | sensitive.JOBS | training.JOBS | fine_tuning.JOBS | quantization.JOBS
 
 
 def available(name: str) -> bool:

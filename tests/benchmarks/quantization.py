@@ -1,0 +1,99 @@
+"""A real result: ResNet-20 on CIFAR-10 with quantized weights and activations, calibrated or trained shortly."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tests.benchmarks import cifar
+from tests.benchmarks.fine_tuning import EPOCHS, trained
+from tests.benchmarks.job import Job
+from tests.benchmarks.judging import judge_accuracy
+from tests.benchmarks.palettes import calibration
+from torch import nn
+
+_STEPS = 100
+_A8 = {"quantization_scheme": "affine"}
+_W4 = {"weight_dtype": "int4", "milestones": [0, 0, 2 * _STEPS, _STEPS], **_A8}
+
+
+def calibrated(model: nn.Module) -> Callable[[], nn.Module]:
+    """Observe weights and activations, and round them to 8 bits."""
+    from corepress_plugins.quantization import LinearQuantizer
+
+    data = [images for images, _ in calibration()]
+
+    def work() -> nn.Module:
+        quantizer = LinearQuantizer(model, {"global_config": {"milestones": [0, 1000, 1000, 0], **_A8}})
+        prepared = quantizer.prepare(data[0])
+        quantizer.step()
+        with torch.no_grad():
+            for images in data:
+                prepared(images)
+        return quantizer.finalize().eval()
+
+    return work
+
+
+def calibrated_by_peer(model: nn.Module) -> Callable[[], nn.Module]:
+    """Do the same with coremltools."""
+    from coremltools.optimize.torch.quantization import (
+        LinearQuantizer,
+        LinearQuantizerConfig,
+        ModuleLinearQuantizerConfig,
+    )
+
+    data = [images for images, _ in calibration()]
+    module_config = ModuleLinearQuantizerConfig(quantization_scheme="affine", milestones=[0, 1000, 1000, 0])
+
+    def work() -> nn.Module:
+        quantizer = LinearQuantizer(model, LinearQuantizerConfig(global_config=module_config))
+        prepared = quantizer.prepare(example_inputs=(data[0],))
+        quantizer.step()
+        with torch.no_grad():
+            for images in data:
+                prepared(images)
+        prepared.eval()
+        return quantizer.finalize().eval()
+
+    return work
+
+
+Train = Callable[[], nn.Module]
+
+
+def in_training(*stages: tuple[str, dict[str, Any]]) -> Callable[[nn.Module], Train]:
+    """Return the training of a copy of the network by some stages."""
+
+    def work(model: nn.Module) -> Train:
+        from corepress import Pipeline, Stage
+
+        pipeline = Pipeline([Stage(name, {"global_config": options}) for name, options in stages])
+        return lambda: trained(model, pipeline, EPOCHS)
+
+    return work
+
+
+_PRUNING = ("magnitude", {"target_sparsity": 0.75, "scheduler": {"update_steps": list(range(1, _STEPS, 10))}})
+_DKM = ("dkm", {"n_bits": 2, "weight_threshold": 0})
+
+JOBS = {
+    name: Job(title, cifar.resnet20, work, judge_accuracy, needs_data=True, once=frozenset(work))
+    for name, title, work in (
+        (
+            "cifar_w8a8",
+            "ResNet-20: W8A8, calibrated",
+            {"corepress": calibrated, "coremltools": calibrated_by_peer},
+        ),
+        ("cifar_w4a8", "ResNet-20: W4A8, 2 epochs", {"corepress": in_training(("linear_qat", _W4))}),
+        (
+            "cifar_sparse_w4a8",
+            "ResNet-20: 75 % sparse, W4A8, 2 epochs",
+            {"corepress": in_training(_PRUNING, ("linear_qat", _W4))},
+        ),
+        (
+            "cifar_sparse_dkm_a8",
+            "ResNet-20: 75 % sparse, DKM 2 bits, A8, 2 epochs",
+            {"corepress": in_training(_PRUNING, _DKM, ("linear_qat", {**_W4, "weight_dtype": "float32"}))},
+        ),
+    )
+}
