@@ -1,6 +1,6 @@
 """Compressors that are bound to a model when they are made: one algorithm, the verbs of the reference documentation."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from torch import nn
@@ -48,6 +48,10 @@ class BoundCompressor:
     def prepare(self, example_inputs: Any = None, inplace: bool = False) -> nn.Module:
         """Attach simulators and return the model to train: a copy, unless `inplace`."""
         return self.pipeline.prepare(self.model, example_inputs, inplace)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield what is learned beside the weights, such as scales, for an optimizer made before `prepare`."""
+        return self.pipeline.parameters()
 
     def step(self) -> None:
         """Advance the schedule; call it once for every step of the training loop."""

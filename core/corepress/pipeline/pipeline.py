@@ -1,7 +1,7 @@
 """The pipeline: an ordered list of stages that is a compressor itself."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TextIO, TypeAlias
 
@@ -197,7 +197,15 @@ class Pipeline:
         self._report = report
         return self._signed(finished)
 
-    def prepare(self, model: nn.Module, example_inputs: Any = None, inplace: bool = False) -> nn.Module:
+    def prepare(
+        self,
+        model: nn.Module,
+        example_inputs: Any = None,
+        inplace: bool = False,
+        *,
+        minimum_deployment_target: Any = None,
+        strict: bool = False,
+    ) -> nn.Module:
         """Attach the simulators of every stage that trains, and return the model to train.
 
         Args:
@@ -205,6 +213,8 @@ class Pipeline:
             example_inputs: where activations are quantized, inputs that the model is run on once: a tensor, a tuple or
                 list of positional inputs, a dict of keyword inputs, or the shape of a tensor.
             inplace: attach to `model` itself. An optimizer made before stays valid: parameters keep their identity.
+            minimum_deployment_target: refuse what this target cannot store.
+            strict: make errors of skipped weights and of rules that select nothing.
         """
         if self._training is not None and self._training.is_in(model):
             warnings.warn("the model is prepared already; nothing is changed", PlanWarning, stacklevel=2)
@@ -213,7 +223,7 @@ class Pipeline:
             raise PlanError("a Core ML program cannot be trained; prepare the torch model, or use compress()")
         target = self._target(model, example_inputs)
         assert isinstance(target, TorchTarget)
-        blueprint = self._blueprint(target, True, None, False)
+        blueprint = self._blueprint(target, True, minimum_deployment_target, strict)
         _warn(blueprint.plan.warnings)
         if not inplace:
             training.require_alone(model)
@@ -228,6 +238,10 @@ class Pipeline:
         """Advance every schedule by one step of the training loop."""
         self._in_training("step").step()
         self._report = None
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield what the stages learn beside the weights, such as scales, for an optimizer made before `prepare`."""
+        return self._in_training("parameters").parameters()
 
     def finalize(
         self,
@@ -281,7 +295,7 @@ class Pipeline:
                 Nothing is restored then.
         """
         current = self._in_training("load_state_dict")
-        saved.require_entries(state, _FORMAT, self.to_yaml())
+        saved.require_entries(state, _FORMAT, self.as_dict(), plugin_versions(self._stages))
         current.load_state(state["simulators"], state["steps"])
         self._report = None
 

@@ -1,5 +1,7 @@
 """Check the saved state of a run in training, as a whole, before any of it is restored."""
 
+import io
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -7,7 +9,8 @@ import torch
 from torch import Tensor
 
 from corepress.config.suggestions import some_names
-from corepress.errors import StateError
+from corepress.errors import ConfigError, PlanWarning, StateError
+from corepress.pipeline.recipe import read_recipe, recipe_data
 from corepress.pipeline.report import some_of
 
 SimulatorStates = Mapping[str, Mapping[str, Mapping[str, Tensor]]]
@@ -16,8 +19,10 @@ SimulatorStates = Mapping[str, Mapping[str, Mapping[str, Tensor]]]
 _ENTRIES = ("format", "recipe", "plugins", "steps", "simulators")
 
 
-def require_entries(state: object, version: int, recipe: str) -> None:
-    """Refuse what is no state of a run of this recipe.
+def require_entries(state: object, version: int, recipe: Mapping[str, Any], plugins: Mapping[str, str]) -> None:
+    """Refuse what is no state of a run of this recipe, as plain data; warn of one that other versions of plugins saved.
+
+    Recipes are compared after they were read: an option that was added since has its default in an older one.
 
     Raises:
         StateError: naming the entry that is missing or wrong.
@@ -28,7 +33,7 @@ def require_entries(state: object, version: int, recipe: str) -> None:
         raise StateError(f"the state has format {state.get('format')!r}; this corepress reads format {version}")
     if missing := [entry for entry in _ENTRIES if entry not in state]:
         raise StateError(f"the state has no {' and no '.join(map(repr, missing))}; pass what state_dict() returned")
-    if not isinstance(state["recipe"], str) or state["recipe"] != recipe:
+    if not _is_recipe(state["recipe"], recipe):
         raise StateError(
             "the state was saved by another recipe; restore that one with "
             "Pipeline.from_yaml(io.StringIO(state['recipe']))"
@@ -36,6 +41,29 @@ def require_entries(state: object, version: int, recipe: str) -> None:
     steps = state["steps"]
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
         raise StateError(f"the state has {steps!r} as 'steps'; it must be the number of steps, an integer from 0")
+    if state["plugins"] != plugins:
+        warnings.warn(
+            f"the state was saved with {_listed(state['plugins'])}, and these are {_listed(plugins)}; "
+            "training may go on differently",
+            PlanWarning,
+            stacklevel=3,
+        )
+
+
+def _is_recipe(text: object, recipe: Mapping[str, Any]) -> bool:
+    if not isinstance(text, str):
+        return False
+    try:
+        stages, seed = read_recipe(io.StringIO(text))
+    except ConfigError:
+        return False
+    return recipe_data(stages, seed) == recipe
+
+
+def _listed(plugins: object) -> str:
+    if not isinstance(plugins, Mapping):
+        return repr(plugins)
+    return ", ".join(f"{name} of {made}" for name, made in plugins.items()) or "no plugins"
 
 
 def require_fitting(mine: SimulatorStates, state: object) -> None:

@@ -2,9 +2,11 @@
 
 import copy
 import inspect
+import itertools
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any, NoReturn, Self
 
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 from corepress.algorithm import ActivationQuantizer, Simulator, WeightView, generator_for
 from corepress.algorithm.simulator import KeepZeros
 from corepress.encoding import CompositionError, Dense, DenseForm, Form, Sparse, compose_forms, slot_for
-from corepress.errors import PlanError, StateError
+from corepress.errors import PlanError, PlanWarning, StateError
 from corepress.pipeline.blueprint import Blueprint
 from corepress.pipeline.encoder import view_of
 from corepress.pipeline.measuring import measured, relative_error
@@ -46,6 +48,8 @@ class Training:
     owner: str
     steps: int = 0
     ended: bool = False
+    versions: dict[int, int] = attrs.field(factory=dict)
+    told: bool = False
 
     @cached_property
     def weights(self) -> dict[str, TorchWeight]:
@@ -65,12 +69,36 @@ class Training:
     def step(self) -> None:
         """Advance every simulator by one step."""
         self._require_unfinished("step")
+        # Before any simulator: either all of them advance or none.
+        require_finite(self.weights.values())
+        self._watch_learned()
         self.steps += 1
         for weight in self.weights.values():
             simulation.step(weight, self.owner)
         for quantizer in quantizers_of(self.target.model, self.owner).values():
             quantizer.step()
         registry().notify("on_step", run=self.run, step=self.steps)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield what simulators and quantizers learn beside the weights."""
+        for member in itertools.chain(*self._members().values()):
+            yield from member.parameters()
+
+    def _watch_learned(self) -> None:
+        """Warn once of learned parameters that get gradients, but that no optimizer changes."""
+        if self.told:
+            return
+        now = {id(p): p._version for p in self.parameters() if p.grad is not None}
+        idle = [key for key, version in now.items() if self.versions.get(key) == version]
+        if idle and len(idle) == len(now):
+            self.told = True
+            warnings.warn(
+                f"{len(idle)} learned scales have gradients, but no optimizer changes them; make the optimizer after "
+                "prepare(), or add parameters() of the pipeline to it",
+                PlanWarning,
+                stacklevel=4,
+            )
+        self.versions = now
 
     def original(self, name: str) -> Tensor:
         """Return the values of a weight in training, without its simulators."""
@@ -250,6 +278,16 @@ def prepare(target: TorchTarget, blueprint: Blueprint, seed: int) -> Training:
     run = Run(blueprint=blueprint, target=target, original=lambda _: torch.empty(0), seed=seed)
     training = Training(run, target, owner)
     run.original = training.original
+    registry().notify("on_run_start", run=run)
+    try:
+        _attach(blueprint, target, owner, seed)
+    except BaseException as error:
+        registry().notify("on_run_error", run=run, error=error)
+        raise
+    return training
+
+
+def _attach(blueprint: Blueprint, target: TorchTarget, owner: str, seed: int) -> None:
     with one_thread():
         ready = _simulators_for(blueprint, target, owner, seed)
     weights = {id(weight): weight for weight, _ in ready}.values()
@@ -263,8 +301,6 @@ def prepare(target: TorchTarget, blueprint: Blueprint, seed: int) -> Training:
             simulation.refresh(weight, owner)
     if _sets_mode(blueprint):
         target.model.train()
-    registry().notify("on_run_start", run=run)
-    return training
 
 
 def require_alone(model: nn.Module) -> None:

@@ -117,7 +117,8 @@ class PruningSimulator(Simulator):
         """Rank the weight anew when the schedule has reached another level."""
         config = self.config
         level = config.scheduler.level(int(self.step_count), config.initial_sparsity, config.final_sparsity)
-        if level != float(self.level):
+        # A model that was cast has cast the level, too: it is compared in its own precision.
+        if self.level.new_tensor(level) != self.level:
             self.level.fill_(level)
             self.mask.copy_(mask_at(level, weight, self.facts, config))
 
