@@ -124,11 +124,6 @@ def test_every_type_of_activations_is_understood(dtype):
             {"gradient": "fixed_point", "palett_mode": "gsm"},
             "gradient: palett_mode 'gsm' draws anew in every iteration and has no fixed point",
         ),
-        (
-            {"quantize_activations": True},
-            "quantize_activations: activations are not quantized in training; leave it out, and quantize those of the "
-            "Core ML program with the stage 'activation'",
-        ),
         ({"milestone": -1}, "milestone: must be at least 0, got -1"),
         ({"palett_tau": 0.0}, "palett_tau: must be greater than 0, got 0.0"),
         ({"quant_min": 0}, "quant_min: must be at least -128 and less than 0, got 0"),
