@@ -9,10 +9,10 @@ from corepress.lazy import lazy_names
 
 if TYPE_CHECKING:
     from corepress import coreml
-    from corepress.pipeline import Compressor, Pipeline, Plan, Report, Row, Stage
+    from corepress.pipeline import Compressor, Pipeline, Plan, Report, Row, Stage, TrainingRun
     from corepress.targets import load_state
 
-__all__ = ["Compressor", "Pipeline", "Plan", "Report", "Row", "Stage", "coreml", "load_state"]
+__all__ = ["Compressor", "Pipeline", "Plan", "Report", "Row", "Stage", "TrainingRun", "coreml", "load_state"]
 
 
 __getattr__ = lazy_names(
@@ -24,6 +24,7 @@ __getattr__ = lazy_names(
         "Report": "pipeline",
         "Row": "pipeline",
         "Stage": "pipeline",
+        "TrainingRun": "pipeline",
         "coreml": "coreml",
         "load_state": "targets",
     },

@@ -1,6 +1,5 @@
 """Batches of calibration data: read once or several times, with errors that name the batch."""
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
@@ -9,7 +8,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from corepress.calibration.spool import Spool
-from corepress.errors import PlanError, PlanWarning
+from corepress.errors import PlanError
+from corepress.warn import warn_user
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
 
@@ -79,11 +79,9 @@ def check_number(batches: int, fewest: int) -> None:
             "(a list or a DataLoader: a generator is used up by the first stage that reads it)"
         )
     if batches < fewest:
-        warnings.warn(
+        warn_user(
             f"the calibration data ended after {batches} of the {fewest} batches that the configuration asks for; all "
-            "of them were used. Pass more data, or ask for fewer batches",
-            PlanWarning,
-            stacklevel=4,
+            "of them were used. Pass more data, or ask for fewer batches"
         )
 
 

@@ -1,6 +1,5 @@
 """What every weight does to the loss: its gradients, shown to the statistics that ask for them."""
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
@@ -8,7 +7,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from corepress.algorithm import Statistic, StatisticSpec
-from corepress.errors import PlanError, PlanWarning
+from corepress.errors import PlanError
+from corepress.warn import warn_user
 
 
 class Differentiable(Protocol):
@@ -62,11 +62,9 @@ class Effect:
         missing = [name for name in self._asked if name in self._still]
         if missing:
             names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-            warnings.warn(
+            warn_user(
                 f"the loss does not depend on {len(missing)} of {len(self._asked)} weights: {names}; "
-                "their gradients are zero, so that none of their values counts more than another",
-                PlanWarning,
-                stacklevel=3,
+                "their gradients are zero, so that none of their values counts more than another"
             )
 
     @contextmanager

@@ -2,7 +2,6 @@
 
 import copy
 import sys
-import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ from corepress.targets import torch_weights
 from corepress.targets.deployment import DeploymentTarget
 from corepress.targets.metadata import PROVENANCE
 from corepress.targets.support import check
+from corepress.warn import warn_user
 
 # It would transpose a marker's data, and the encoding could no longer take its place.
 _PASS_THAT_MOVES_MARKERS = "common::merge_affine_dequantize_with_consecutive_ops"
@@ -108,11 +108,10 @@ def _warn_of_underflow(weights: Iterable[Marked], most: float = 0.01) -> None:
         ):
             lost.append(weight.name)
     if lost:
-        warnings.warn(
+        warn_user(
             f"float16 rounds more than {most:.0%} of {', '.join(lost)} away, the values are too small; "
             "pass compute_precision=coremltools.precision.FLOAT32",
             PrecisionWarning,
-            stacklevel=3,
         )
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from corepress.pipeline.protocol import Compressor
     from corepress.pipeline.report import Plan, Report, Row
     from corepress.pipeline.stage import Stage
+    from corepress.pipeline.training import TrainingRun
 
 __all__ = [
     "BoundCompressor",
@@ -22,6 +23,7 @@ __all__ = [
     "Report",
     "Row",
     "Stage",
+    "TrainingRun",
 ]
 
 __getattr__ = lazy_names(
@@ -34,5 +36,6 @@ __getattr__ = lazy_names(
         "Report": "report",
         "Row": "report",
         "Stage": "stage",
+        "TrainingRun": "training",
     },
 )

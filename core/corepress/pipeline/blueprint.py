@@ -36,13 +36,13 @@ class Task:
 
 @attrs.frozen(slots=False)
 class StagePlan:
-    """A stage and its tasks, by the names of weights and of activation sites; `training` stages work in a loop.
+    """A stage and its tasks: those on weights and those on activations, each by its name.
 
-    `biases` are the weights whose layers get a corrected bias.
+    `training` stages work in a loop. `biases` are the weights whose layers get a corrected bias.
     """
 
     stage: BoundStage
-    tasks: dict[str, Task]
+    weights: dict[str, Task]
     training: bool
     activations: dict[str, Task] = attrs.field(factory=dict)
     biases: frozenset[str] = frozenset()
@@ -58,7 +58,7 @@ class StagePlan:
         wants = getattr(self.stage.implementation, "statistics", lambda _: ())
         found = {
             name: [*wants(task.config), *([InputMean.spec()] if name in self.biases else [])]
-            for name, task in self.tasks.items()
+            for name, task in self.weights.items()
         }
         return {name: specs for name, specs in found.items() if specs}
 
@@ -73,7 +73,7 @@ class Blueprint:
 
     def require_writable(self, target: Target) -> None:
         """Refuse a target, the planned model or a copy of it, in which the planned weights cannot be written."""
-        handles = (task.handle(target) for plan in self.stages for task in plan.tasks.values())
+        handles = (task.handle(target) for plan in self.stages for task in plan.weights.values())
         reasons = {weight.name: why for weight in handles if (why := weight.unwritable)}
         if reasons:
             raise PlanError(

@@ -1,7 +1,6 @@
 """Encodes the weights of a stage: a pure function from jobs to outcomes."""
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
@@ -11,13 +10,14 @@ from torch import Tensor
 from corepress.algorithm import EncodeRequest, Unsupported, WeightView, encodes_together, generator_for
 from corepress.calibration import InputMean
 from corepress.encoding import KIND_OF_PRODUCT, CompositionError, Dense, Palettized, Slot, WeightEncoding, slot_for
-from corepress.errors import CorepressError, PlanWarning, PluginError
+from corepress.errors import CorepressError, PluginError
 from corepress.pipeline.blueprint import StagePlan
 from corepress.pipeline.jobs import Job, Outcome, cut
 from corepress.pipeline.measuring import formed, measured, relative_error
 from corepress.pipeline.report import Row
 from corepress.pipeline.stage import BoundStage
 from corepress.targets import Target, Weight
+from corepress.warn import warn_user
 
 
 @attrs.frozen(eq=False)
@@ -45,7 +45,7 @@ class Encoder:
 
     def jobs(self, weights: Sequence[str]) -> Iterator[Job]:
         """Yield the jobs for planned weights; how they are cut does not depend on the number of workers."""
-        shapes = {name: self.plan.tasks[name].handle(self.target).shape for name in weights}
+        shapes = {name: self.plan.weights[name].handle(self.target).shape for name in weights}
         return cut(self.stage.index, shapes, batched=encodes_together(self.stage.implementation))
 
     def encode(self, job: Job) -> list[Outcome]:
@@ -59,10 +59,8 @@ class Encoder:
             outcomes = [self._encode_alone(work) for work in works]
             if all(outcome.reason is None for outcome in outcomes):
                 problem = f"{type(encodings).__name__}: {encodings}"
-                warnings.warn(
-                    f"{self.stage.label}: {len(works)} weights were encoded one by one; together it fails ({problem})",
-                    PlanWarning,
-                    stacklevel=2,
+                warn_user(
+                    f"{self.stage.label}: {len(works)} weights were encoded one by one; together it fails ({problem})"
                 )
             return outcomes
         each = (time.perf_counter() - begin) / len(works)
@@ -73,7 +71,7 @@ class Encoder:
         return attrs.evolve(self._settled(_Work(weight, encoding), encoding), seconds=seconds)
 
     def _work(self, name: str) -> "_Work":
-        weight = self.plan.tasks[name].handle(self.target)
+        weight = self.plan.weights[name].handle(self.target)
         return _Work(weight, self.held.get(name) or weight.encoding())
 
     def _encode_alone(self, work: "_Work") -> Outcome:
@@ -112,7 +110,7 @@ class Encoder:
         name = work.weight.name
         slot = slot_for(work.now, self.stage.spec.produces)
         rng = generator_for(self.seed, self.stage.stream, name)
-        config = self.plan.tasks[name].config
+        config = self.plan.weights[name].config
         return slot, EncodeRequest(view_of(work.weight, slot), config, self.statistics.get(name, {}), rng)
 
     def _checked(self, slot: Slot, result: object) -> WeightEncoding:

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from contextvars import copy_context
@@ -32,8 +32,8 @@ class Executor(Protocol):
         threads: str = "one",
         doing: str | None = None,
         size: Callable[[T], int] = lambda _: 1,
-    ) -> Iterator[R]:
-        """Yield the result of each job, in the order of the jobs.
+    ) -> Generator[R]:
+        """Yield the result of each job, in the order of the jobs; closing the generator cancels the others.
 
         Args:
             function: what to do with a job; it changes nothing that another job sees.
@@ -62,7 +62,7 @@ class ThreadExecutor:
         threads: str = "one",
         doing: str | None = None,
         size: Callable[[T], int] = lambda _: 1,
-    ) -> Iterator[R]:
+    ) -> Generator[R]:
         """Yield the result of each job, in the order of the jobs."""
         alone = threads == "all"
         count = 1 if alone else min(self.workers or os.cpu_count() or 1, max(len(jobs), 1))

@@ -1,6 +1,5 @@
 """The pipeline: an ordered list of stages that is a compressor itself."""
 
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TextIO, TypeAlias
@@ -9,23 +8,25 @@ from torch import nn
 
 from corepress.calibration.batches import peeked
 from corepress.config import Document, Problem, raise_problems
-from corepress.errors import ConfigError, PlanError, PlanWarning, StateError
-from corepress.pipeline import recipe, saved, training
+from corepress.errors import PlanError, StateError
+from corepress.pipeline.attaching import require_alone
 from corepress.pipeline.blueprint import Blueprint
 from corepress.pipeline.executor import ThreadExecutor
 from corepress.pipeline.planner import draw_up
 from corepress.pipeline.protocol import LossFunction
-from corepress.pipeline.provenance import plugin_versions, provenance
+from corepress.pipeline.provenance import signed
+from corepress.pipeline.recipe import Recipe, parse_recipe, read_recipe
 from corepress.pipeline.report import Plan, Report
 from corepress.pipeline.run import Run
-from corepress.pipeline.stage import BoundStage, Stage, bind
+from corepress.pipeline.stage import Stage, bind
+from corepress.pipeline.training import TrainingRun, begun
 from corepress.targets import Target, TorchTarget, open_target
 from corepress.targets.copying import copied
 from corepress.targets.deployment import DeploymentTarget
 from corepress.targets.devices import parse_compute_units
 from corepress.targets.opening import is_program
+from corepress.warn import warn_user
 
-_FORMAT = 1
 Model: TypeAlias = Any
 """A torch module, an MLModel, or the path of an `.mlpackage`."""
 
@@ -52,14 +53,11 @@ class Pipeline:
             raise_problems([Problem("stages", f"must hold Stage objects, got {wrong[0]!r}")])
         bound, problems = bind(list(enumerate(stages)))
         raise_problems(problems)
-        self._set(bound, seed)
+        self._set(Recipe(bound, seed))
 
-    def _set(self, stages: tuple[BoundStage, ...], seed: int) -> None:
-        if not isinstance(seed, int) or isinstance(seed, bool):
-            raise_problems([Problem("seed", f"must be an integer, got {seed!r}")])
-        self._stages = stages
-        self.seed = seed
-        self._training: training.Training | None = None
+    def _set(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._training: TrainingRun | None = None
         self._report: Report | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -70,31 +68,36 @@ class Pipeline:
     @classmethod
     def from_yaml(cls, source: str | Path | TextIO) -> Self:
         """Read a recipe from a path or a text stream; every problem is reported at once, with its line."""
-        return cls._of(*recipe.read_recipe(source))
+        return cls._of(read_recipe(source))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Make a pipeline from a recipe as plain data."""
-        return cls._of(*recipe.parse_recipe(Document("", data)))
+        return cls._of(parse_recipe(Document("", data)))
 
     @classmethod
-    def _of(cls, stages: tuple[BoundStage, ...], seed: int) -> Self:
+    def _of(cls, recipe: Recipe) -> Self:
         pipeline = cls.__new__(cls)
-        pipeline._set(stages, seed)
+        pipeline._set(recipe)
         return pipeline
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The stages, with complete configuration objects."""
-        return tuple(Stage(stage.algorithm, stage.config, stage.schedule) for stage in self._stages)
+        return tuple(Stage(stage.algorithm, stage.config, stage.schedule) for stage in self._recipe.stages)
+
+    @property
+    def seed(self) -> int:
+        """The seed of all randomness."""
+        return self._recipe.seed
 
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as plain data."""
-        return recipe.recipe_data(self._stages, self.seed)
+        return self._recipe.as_dict()
 
     def to_yaml(self, path: str | Path | None = None) -> str:
         """Return the recipe as YAML, and write it to `path` when one is given."""
-        return recipe.to_yaml(self.as_dict(), path)
+        return self._recipe.to_yaml(path)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Pipeline) and self.as_dict() == other.as_dict()
@@ -130,7 +133,7 @@ class Pipeline:
             ConfigError, PlanError, WeightError: what is wrong, and the way out.
         """
         units = None if compute_units is None else parse_compute_units(compute_units)
-        if example_inputs is None and data is not None and self._on_activations:
+        if example_inputs is None and data is not None and self._recipe.on_activations:
             example_inputs, data = peeked(data)
         target = self._target(model, example_inputs)
         blueprint = self._blueprint(target, False, minimum_deployment_target, strict, units)
@@ -166,10 +169,10 @@ class Pipeline:
         Raises:
             ConfigError, PlanError, WeightError: before any work is done.
         """
-        self._check_needs(data, loss_fn)
+        self._recipe.require_given(data, loss_fn)
         if workers is not None and workers < 1:
             raise PlanError(f"workers must be at least 1, got {workers}; leave it out to use every core")
-        if example_inputs is None and data is not None and self._on_activations:
+        if example_inputs is None and data is not None and self._recipe.on_activations:
             example_inputs, data = peeked(data)
         target = self._target(model, example_inputs)
         if inplace and not isinstance(target, TorchTarget):
@@ -195,7 +198,42 @@ class Pipeline:
             run.take_over(target)
             finished = target
         self._report = report
-        return self._signed(finished)
+        return signed(finished, self._recipe)
+
+    def begin(
+        self,
+        model: nn.Module,
+        example_inputs: Any = None,
+        inplace: bool = False,
+        *,
+        minimum_deployment_target: Any = None,
+        strict: bool = False,
+    ) -> TrainingRun:
+        """Attach the simulators of every stage that trains, and return a run that has the verbs of a training loop.
+
+        A pipeline can train several models at once, each in a run of its own; `run.model` is the model to train.
+
+        Args:
+            model: the model; a copy is prepared unless `inplace`.
+            example_inputs: where activations are quantized, inputs that the model is run on once: a tensor, a tuple or
+                list of positional inputs, a dict of keyword inputs, or the shape of a tensor.
+            inplace: attach to `model` itself. An optimizer made before stays valid: parameters keep their identity.
+            minimum_deployment_target: refuse what this target cannot store.
+            strict: make errors of skipped weights and of rules that select nothing.
+
+        Raises:
+            ConfigError, PlanError, WeightError: before anything is attached.
+        """
+        if is_program(model):
+            raise PlanError("a Core ML program cannot be trained; prepare the torch model, or use compress()")
+        target = self._target(model, example_inputs)
+        assert isinstance(target, TorchTarget)
+        blueprint = self._blueprint(target, True, minimum_deployment_target, strict)
+        _warn(blueprint.plan.warnings)
+        if not inplace:
+            require_alone(model)
+        base = model if inplace else copied(model)
+        return begun(self._recipe, target.beside(base), blueprint)
 
     def prepare(
         self,
@@ -206,33 +244,20 @@ class Pipeline:
         minimum_deployment_target: Any = None,
         strict: bool = False,
     ) -> nn.Module:
-        """Attach the simulators of every stage that trains, and return the model to train.
+        """Begin a run and return the model to train; `step`, `finalize` and the other verbs are about this run.
 
-        Args:
-            model: the model; a copy is prepared unless `inplace`.
-            example_inputs: where activations are quantized, inputs that the model is run on once: a tensor, a tuple or
-                list of positional inputs, a dict of keyword inputs, or the shape of a tensor.
-            inplace: attach to `model` itself. An optimizer made before stays valid: parameters keep their identity.
-            minimum_deployment_target: refuse what this target cannot store.
-            strict: make errors of skipped weights and of rules that select nothing.
+        The arguments are those of `begin`.
         """
         if self._training is not None and self._training.is_in(model):
-            warnings.warn("the model is prepared already; nothing is changed", PlanWarning, stacklevel=2)
+            warn_user("the model is prepared already; nothing is changed")
             return model
-        if is_program(model):
-            raise PlanError("a Core ML program cannot be trained; prepare the torch model, or use compress()")
-        target = self._target(model, example_inputs)
-        assert isinstance(target, TorchTarget)
-        blueprint = self._blueprint(target, True, minimum_deployment_target, strict)
-        _warn(blueprint.plan.warnings)
-        if not inplace:
-            training.require_alone(model)
-        base = model if inplace else copied(model)
-        begun = training.prepare(target.beside(base), blueprint, self.seed)
+        run = self.begin(
+            model, example_inputs, inplace, minimum_deployment_target=minimum_deployment_target, strict=strict
+        )
         if self._training is not None:
             self._training.abandon()
-        self._training, self._report = begun, None
-        return base
+        self._training, self._report = run, None
+        return run.model
 
     def step(self) -> None:
         """Advance every schedule by one step of the training loop."""
@@ -240,7 +265,7 @@ class Pipeline:
         self._report = None
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Yield what the stages learn beside the weights, such as scales, for an optimizer made before `prepare`."""
+        """Yield what is learned beside the weights, such as scales, for an optimizer made before `prepare`."""
         return self._in_training("parameters").parameters()
 
     def finalize(
@@ -259,13 +284,8 @@ class Pipeline:
             data: batches of calibration data, where a one-shot stage needs them.
             loss_fn: `loss_fn(model, batch)`, where a one-shot stage needs gradients.
         """
-        current = self._in_training("finalize")
-        self._check_needs(data, loss_fn, trained=True)
-        target, report = current.finalize(model, inplace, data, loss_fn)
-        if report is None:
-            return target.model
-        self._report = report
-        finished: nn.Module = self._signed(target)
+        finished = self._in_training("finalize").finalize(model, inplace, data=data, loss_fn=loss_fn)
+        self._report = None
         return finished
 
     def report(self) -> Report:
@@ -274,18 +294,11 @@ class Pipeline:
             return self._report
         if self._training is None:
             raise StateError("there is nothing to report yet: call compress(model), or prepare(model) to train")
-        return self._training.preview()
+        return self._training.report()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the recipe, the plugins' versions and the simulators' state: plain values and tensors only."""
-        current = self._in_training("state_dict")
-        return {
-            "format": _FORMAT,
-            "recipe": self.to_yaml(),
-            "plugins": plugin_versions(self._stages),
-            "steps": current.steps,
-            "simulators": current.state(),
-        }
+        return self._in_training("state_dict").state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken, after `prepare` of the same model with the same recipe.
@@ -294,59 +307,27 @@ class Pipeline:
             StateError: the state belongs to another recipe or to other weights, or an entry of it is missing or wrong.
                 Nothing is restored then.
         """
-        current = self._in_training("load_state_dict")
-        saved.require_entries(state, _FORMAT, self.as_dict(), plugin_versions(self._stages))
-        current.load_state(state["simulators"], state["steps"])
+        self._in_training("load_state_dict").load_state_dict(state)
         self._report = None
 
     def _target(self, model: Any, example_inputs: Any = None) -> Target:
-        return open_target(model, activations=self._on_activations, example_inputs=example_inputs)
-
-    @property
-    def _on_activations(self) -> bool:
-        return any(stage.on_activations for stage in self._stages)
+        return open_target(model, activations=self._recipe.on_activations, example_inputs=example_inputs)
 
     def _blueprint(
         self, target: Target, train: bool, deployment: Any, strict: bool, compute_units: str | None = None
     ) -> Blueprint:
         wanted = None if deployment is None else DeploymentTarget.parse(deployment)
         return draw_up(
-            self._stages, target, training=train, deployment=wanted, strict=strict, compute_units=compute_units
+            self._recipe.stages, target, training=train, deployment=wanted, strict=strict, compute_units=compute_units
         )
 
-    def _check_needs(self, data: object, loss_fn: object, trained: bool = False) -> None:
-        if data is not None and not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
-            raise PlanError(f"data is of type {type(data).__name__}; pass an iterable of batches")
-        if loss_fn is not None and not callable(loss_fn):
-            raise PlanError(f"loss_fn is of type {type(loss_fn).__name__}; pass loss_fn=lambda model, batch: ...")
-        for stage in self._stages:
-            kinds, needs = stage.spec.kind, stage.spec.needs
-            if trained and "training" in kinds:
-                continue
-            if not {"weight", "activation"} & set(kinds):
-                raise PlanError(f"{stage.label} works in a training loop; use prepare, step and finalize")
-            if not stage.config.needs_data:
-                continue
-            if needs in ("inputs", "loss") and data is None:
-                raise PlanError(f"{stage.label} needs calibration data; pass data=<iterable of batches>")
-            if needs == "loss" and loss_fn is None:
-                raise PlanError(f"{stage.label} needs a loss; pass loss_fn=lambda model, batch: ...")
-
-    def _in_training(self, verb: str) -> training.Training:
+    def _in_training(self, verb: str) -> TrainingRun:
         if self._training is None:
             raise StateError(f"call prepare(model) before {verb}()")
         return self._training
-
-    def _signed(self, target: Target) -> Any:
-        try:
-            recipe_text = self.to_yaml()
-        except ConfigError as reason:
-            # A configuration may hold what no file can, such as a function that is not importable.
-            recipe_text = f"# {reason}\n"
-        return target.result(provenance(self._stages, recipe_text, target.made_by))
 
 
 def _warn(left_out: Sequence[str]) -> None:
     """Say once, in one warning, what is left out."""
     if left_out:
-        warnings.warn("; ".join(left_out), PlanWarning, stacklevel=3)
+        warn_user("; ".join(left_out))

@@ -107,7 +107,7 @@ def draw_up(
     skipped = {name: "; ".join(draft.skipped) for name, draft in drafts.items() if draft.skipped}
     if skipped:
         warnings.append(f"{len(skipped)} of {len(drafts)} weights were skipped: {some_of(skipped)}")
-    if not any(plan.tasks or plan.activations for plan in plans):
+    if not any(plan.weights or plan.activations for plan in plans):
         warnings.append("nothing is compressed: no rule reaches a weight that can be compressed as it asks")
     else:
         warnings += target.remarks
@@ -148,13 +148,13 @@ def _sites(stage: BoundStage, target: Target, training: bool) -> list[Activation
 def _tables_in_training(plans: Sequence[StagePlan]) -> list[str]:
     """Return a problem for every weight whose look-up table two training stages would train."""
     training = [plan for plan in plans if plan.training]
-    palettes = {name: plan.stage for plan in training if plan.stage.spec.produces == "palette" for name in plan.tasks}
+    palettes = {name: plan.stage for plan in training if plan.stage.spec.produces == "palette" for name in plan.weights}
     return [
         f"{name}: {plan.stage.label} would train the look-up table of {palettes[name].label}; set the lut_dtype there, "
         "exclude the weight here (null, or weight_dtype float32), or quantize the finished model"
         for plan in training
         if plan.stage.spec.produces == "affine"
-        for name in plan.tasks
+        for name in plan.weights
         if name in palettes
     ]
 

@@ -1,11 +1,14 @@
-"""Recipes: a pipeline as plain data and as YAML."""
+"""Recipes: the stages of a pipeline and their seed, as plain data and as YAML."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+import attrs
+
 from corepress.config import Document, Problem, dump_yaml, json_schema, load_yaml, raise_problems
 from corepress.config.suggestions import did_you_mean
+from corepress.errors import PlanError
 from corepress.files import write_text
 from corepress.pipeline.scheduling import schedule_data, schedule_schema
 from corepress.pipeline.stage import BoundStage, Stage, bind
@@ -15,13 +18,68 @@ _RECIPE_KEYS = ("stages", "seed")
 _STAGE_KEYS = ("algorithm", "config", "calibration")
 
 
-def read_recipe(source: str | Path | TextIO) -> tuple[tuple[BoundStage, ...], int]:
-    """Return the stages and the seed of a YAML recipe; every problem of the file is reported at once."""
+@attrs.frozen
+class Recipe:
+    """The stages of a pipeline in their order, and the seed of all randomness."""
+
+    stages: tuple[BoundStage, ...]
+    seed: int
+
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool):
+            raise_problems([Problem("seed", f"must be an integer, got {self.seed!r}")])
+
+    @property
+    def on_activations(self) -> bool:
+        """Whether a stage may quantize activations."""
+        return any(stage.on_activations for stage in self.stages)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the recipe as plain data."""
+        data: dict[str, Any] = {"seed": self.seed} if self.seed else {}
+        data["stages"] = [_stage_data(stage) for stage in self.stages]
+        return data
+
+    def to_yaml(self, path: str | Path | None = None) -> str:
+        """Return the recipe as YAML, and write it to `path` when one is given."""
+        text = dump_yaml(self.as_dict())
+        if path is not None:
+            write_text(path, text)
+        return text
+
+    def require_given(self, data: object, loss_fn: object, *, trained: bool = False) -> None:
+        """Refuse calibration data and losses of the wrong kind, and stages that lack theirs.
+
+        Stages that train need neither once the model is `trained`.
+
+        Raises:
+            PlanError: naming the stage, and the argument to give.
+        """
+        if data is not None and not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
+            raise PlanError(f"data is of type {type(data).__name__}; pass an iterable of batches")
+        if loss_fn is not None and not callable(loss_fn):
+            raise PlanError(f"loss_fn is of type {type(loss_fn).__name__}; pass loss_fn=lambda model, batch: ...")
+        for stage in self.stages:
+            kinds, needs = stage.spec.kind, stage.spec.needs
+            if trained and "training" in kinds:
+                continue
+            if not {"weight", "activation"} & set(kinds):
+                raise PlanError(f"{stage.label} works in a training loop; use prepare, step and finalize")
+            if not stage.config.needs_data:
+                continue
+            if needs in ("inputs", "loss") and data is None:
+                raise PlanError(f"{stage.label} needs calibration data; pass data=<iterable of batches>")
+            if needs == "loss" and loss_fn is None:
+                raise PlanError(f"{stage.label} needs a loss; pass loss_fn=lambda model, batch: ...")
+
+
+def read_recipe(source: str | Path | TextIO) -> Recipe:
+    """Return a recipe from YAML; every problem of the file is reported at once."""
     return parse_recipe(load_yaml(source))
 
 
-def parse_recipe(document: Document) -> tuple[tuple[BoundStage, ...], int]:
-    """Return the stages and the seed that a document describes."""
+def parse_recipe(document: Document) -> Recipe:
+    """Return the recipe that a document describes."""
     data = document.data
     if not isinstance(data, Mapping):
         raise_problems([Problem("", f"a recipe is a mapping with the key 'stages', not {type(data).__name__}")])
@@ -41,7 +99,7 @@ def parse_recipe(document: Document) -> tuple[tuple[BoundStage, ...], int]:
             stages.append((index, Stage(item["algorithm"], item.get("config"), item.get("calibration"))))
     bound, wrong = bind(stages, document)
     raise_problems([*problems, *wrong], document)
-    return bound, seed
+    return Recipe(bound, seed)
 
 
 def _stage_problems(item: object, path: str) -> list[Problem]:
@@ -67,25 +125,10 @@ def _unknown(data: Mapping[Any, Any], known: Sequence[str], path: str, what: str
     ]
 
 
-def recipe_data(stages: Sequence[BoundStage], seed: int) -> dict[str, Any]:
-    """Return a recipe as plain data, the inverse of reading one."""
-    data: dict[str, Any] = {"seed": seed} if seed else {}
-    data["stages"] = [_stage_data(stage) for stage in stages]
-    return data
-
-
 def _stage_data(stage: BoundStage) -> dict[str, Any]:
     data = {"algorithm": stage.algorithm, "config": stage.config.as_dict()}
     calibration = schedule_data(stage.schedule)
     return {**data, "calibration": calibration} if calibration else data
-
-
-def to_yaml(data: Mapping[str, Any], path: str | Path | None = None) -> str:
-    """Return a recipe as YAML, and write it to `path` when one is given."""
-    text = dump_yaml(data)
-    if path is not None:
-        write_text(path, text)
-    return text
 
 
 def recipe_schema() -> dict[str, Any]:

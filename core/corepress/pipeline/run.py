@@ -110,13 +110,13 @@ class Run:
         for later in stages[stages.index(stage) + 1 :]:
             if later.training or later.needs_model:
                 return True
-            if name in later.tasks:
+            if name in later.weights:
                 return False
         return True
 
     def take_over(self, target: Target) -> None:
         """Make the compressed weights of another target of the same model what they are on the target of the run."""
-        handles = {name: task for plan in self.blueprint.stages for name, task in plan.tasks.items()}
+        handles = {name: task for plan in self.blueprint.stages for name, task in plan.weights.items()}
         pairs = [(handles[name].handle(target), handles[name].handle(self.target)) for name in sorted(self.compressed)]
         biases = [(handles[name].handle(target), handles[name].handle(self.target)) for name in sorted(self.shifted)]
         take_all(pairs, biases)  # type: ignore[arg-type]
@@ -125,7 +125,7 @@ class Run:
 
     def report(self) -> Report:
         """Return the table of what has become of every weight."""
-        planned = {name for plan in self.blueprint.stages for name in (*plan.tasks, *plan.activations)}
+        planned = {name for plan in self.blueprint.stages for name in (*plan.weights, *plan.activations)}
         warnings = list(self.blueprint.plan.warnings)
         if self.refusals:
             reasons = {n: _joined(told) for n, told in self.refusals.items()}
@@ -170,7 +170,7 @@ class StageRun:
 
     def handle(self, run: Run, name: str) -> Any:
         """Return the handle on a planned weight of the model that the run works on."""
-        return self.planned.tasks[name].handle(run.target)
+        return self.planned.weights[name].handle(run.target)
 
     def execute(self, run: Run) -> int:
         """Encode every planned weight and commit it; return how many there were.
@@ -184,7 +184,7 @@ class StageRun:
             self._encode(run, segment)
             # The statistics of the next segment are gathered while this name still holds those of the last one.
             del segment
-        return len(self.planned.tasks) + len(self.planned.activations)
+        return len(self.planned.weights) + len(self.planned.activations)
 
     def _encode(self, run: Run, segment: Segment) -> None:
         encoder = self._encoder(run, segment.statistics)
@@ -195,9 +195,11 @@ class StageRun:
             doing=f"{self.stage.label} {segment.block}".rstrip(),
             size=lambda job: len(job.weights),
         )
-        for job_outcomes in outcomes:
-            for outcome in job_outcomes:
-                run.commit(self, outcome)
+        # A failing commit ends the executor too: whoever holds the error would keep it at work, on one thread of torch.
+        with closing(outcomes):
+            for job_outcomes in outcomes:
+                for outcome in job_outcomes:
+                    run.commit(self, outcome)
 
     def _encoder(self, run: Run, statistics: Mapping[str, Mapping[str, object]]) -> Encoder:
         return Encoder(
@@ -222,7 +224,7 @@ class StageRun:
 
     def _encode_trained(self, run: Run, owner: str) -> int:
         encoder = self._encoder(run, {})
-        for name in self.planned.tasks:
+        for name in self.planned.weights:
             begin = time.perf_counter()
             weight = self.handle(run, name)
             assert isinstance(weight, TorchWeight)
@@ -230,12 +232,12 @@ class StageRun:
             encoding = simulation.encoded(weight, mine)
             simulation.detach(weight, mine)
             run.commit(self, encoder.settled(weight, encoding, time.perf_counter() - begin))
-        return len(self.planned.tasks)
+        return len(self.planned.weights)
 
     def _segments(self, run: Run) -> Iterator[Segment]:
         """Yield the planned weights with their statistics, those that need none first."""
         requests = self.planned.requests
-        if rest := tuple(name for name in self.planned.tasks if name not in requests):
+        if rest := tuple(name for name in self.planned.weights if name not in requests):
             yield Segment(rest, {})
         if not requests:
             return

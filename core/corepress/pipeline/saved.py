@@ -1,7 +1,6 @@
 """Check the saved state of a run in training, as a whole, before any of it is restored."""
 
 import io
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,9 +8,11 @@ import torch
 from torch import Tensor
 
 from corepress.config.suggestions import some_names
-from corepress.errors import ConfigError, PlanWarning, StateError
-from corepress.pipeline.recipe import read_recipe, recipe_data
+from corepress.errors import ConfigError, StateError
+from corepress.pipeline.provenance import plugin_versions
+from corepress.pipeline.recipe import Recipe, read_recipe
 from corepress.pipeline.report import some_of
+from corepress.warn import warn_user
 
 SimulatorStates = Mapping[str, Mapping[str, Mapping[str, Tensor]]]
 """The tensors of simulators by weight name, by stage, and by their own names."""
@@ -19,8 +20,8 @@ SimulatorStates = Mapping[str, Mapping[str, Mapping[str, Tensor]]]
 _ENTRIES = ("format", "recipe", "plugins", "steps", "simulators")
 
 
-def require_entries(state: object, version: int, recipe: Mapping[str, Any], plugins: Mapping[str, str]) -> None:
-    """Refuse what is no state of a run of this recipe, as plain data; warn of one that other versions of plugins saved.
+def require_entries(state: object, version: int, recipe: Recipe) -> None:
+    """Refuse what is no state of a run of this recipe; warn of one that other versions of plugins saved.
 
     Recipes are compared after they were read: an option that was added since has its default in an older one.
 
@@ -41,23 +42,21 @@ def require_entries(state: object, version: int, recipe: Mapping[str, Any], plug
     steps = state["steps"]
     if not isinstance(steps, int) or isinstance(steps, bool) or steps < 0:
         raise StateError(f"the state has {steps!r} as 'steps'; it must be the number of steps, an integer from 0")
+    plugins = plugin_versions(recipe.stages)
     if state["plugins"] != plugins:
-        warnings.warn(
+        warn_user(
             f"the state was saved with {_listed(state['plugins'])}, and these are {_listed(plugins)}; "
-            "training may go on differently",
-            PlanWarning,
-            stacklevel=3,
+            "training may go on differently"
         )
 
 
-def _is_recipe(text: object, recipe: Mapping[str, Any]) -> bool:
+def _is_recipe(text: object, recipe: Recipe) -> bool:
     if not isinstance(text, str):
         return False
     try:
-        stages, seed = read_recipe(io.StringIO(text))
+        return read_recipe(io.StringIO(text)).as_dict() == recipe.as_dict()
     except ConfigError:
         return False
-    return recipe_data(stages, seed) == recipe
 
 
 def _listed(plugins: object) -> str:

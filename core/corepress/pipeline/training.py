@@ -1,12 +1,10 @@
-"""The training half of a pipeline: simulators on a model between `prepare` and `finalize`."""
+"""A run in a training loop: simulators on a model between `begin` and `finalize`."""
 
 import copy
-import inspect
 import itertools
 import time
 import uuid
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, NoReturn, Self
 
@@ -14,42 +12,54 @@ import attrs
 import torch
 from torch import Tensor, nn
 
-from corepress.algorithm import ActivationQuantizer, Simulator, WeightView, generator_for
-from corepress.algorithm.simulator import KeepZeros
-from corepress.encoding import CompositionError, Dense, DenseForm, Form, Sparse, compose_forms, slot_for
-from corepress.errors import PlanError, PlanWarning, StateError
+from corepress.algorithm import ActivationQuantizer, Simulator
+from corepress.errors import StateError
+from corepress.pipeline.attaching import attach_all, sets_mode
 from corepress.pipeline.blueprint import Blueprint
-from corepress.pipeline.encoder import view_of
 from corepress.pipeline.measuring import measured, relative_error
 from corepress.pipeline.planner import require_finite
 from corepress.pipeline.protocol import LossFunction
-from corepress.pipeline.quantizers import attach_quantizers, finish_quantizers, quantizers_of, require_observed
-from corepress.pipeline.report import Report, some_of
+from corepress.pipeline.provenance import plugin_versions, signed
+from corepress.pipeline.quantizers import finish_quantizers, quantizers_of, require_observed
+from corepress.pipeline.recipe import Recipe
+from corepress.pipeline.report import Report
 from corepress.pipeline.run import Run, watched
-from corepress.pipeline.saved import require_fitting
+from corepress.pipeline.saved import SimulatorStates, require_entries, require_fitting
 from corepress.pipeline.threads import one_thread
 from corepress.plugin import registry
 from corepress.targets import TorchTarget, TorchWeight, simulation, torch_weights
 from corepress.targets.torch.attachment import attached
-from corepress.targets.torch.batch_norm import InBatchNorm, fold_all, foldable_norm
-from corepress.targets.torch.freezing import freeze_batch_norms, thaw
+from corepress.targets.torch.batch_norm import fold_all
+from corepress.targets.torch.freezing import thaw
 from corepress.targets.torch.structure import restructuring
 from corepress.targets.transaction import all_or_nothing, undoing
+from corepress.warn import warn_user
 
+_FORMAT = 1
 _FINALIZED_BY = "_corepress_finalized_by"
 
 
 @attrs.define(eq=False)
-class Training:
-    """A run whose model is in the user's training loop; `owner` marks its simulators, on copies of the model too."""
+class TrainingRun:
+    """A recipe at work on one model in the user's training loop; `Pipeline.begin` makes one.
 
+    `owner` marks its simulators, on copies of the model too; `steps` counts the calls of `step`.
+    """
+
+    recipe: Recipe
     run: Run
     target: TorchTarget
     owner: str
     steps: int = 0
     ended: bool = False
-    versions: dict[int, int] = attrs.field(factory=dict)
-    told: bool = False
+    _finished_report: Report | None = None
+    _versions: dict[int, int] = attrs.field(factory=dict)
+    _told: bool = False
+
+    @property
+    def model(self) -> nn.Module:
+        """The model to train."""
+        return self.target.model
 
     @cached_property
     def weights(self) -> dict[str, TorchWeight]:
@@ -67,8 +77,13 @@ class Training:
         return on_weights or attached(model, self.owner) is not None
 
     def step(self) -> None:
-        """Advance every simulator by one step."""
+        """Advance every schedule by one step of the training loop.
+
+        Raises:
+            WeightError: some weights are NaN or infinite; nothing has advanced.
+        """
         self._require_unfinished("step")
+        self._finished_report = None
         # Before any simulator: either all of them advance or none.
         require_finite(self.weights.values())
         self._watch_learned()
@@ -80,34 +95,35 @@ class Training:
         registry().notify("on_step", run=self.run, step=self.steps)
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Yield what simulators and quantizers learn beside the weights."""
+        """Yield what is learned beside the weights, such as scales, for an optimizer made before the run."""
         for member in itertools.chain(*self._members().values()):
             yield from member.parameters()
 
     def _watch_learned(self) -> None:
         """Warn once of learned parameters that get gradients, but that no optimizer changes."""
-        if self.told:
+        if self._told:
             return
         now = {id(p): p._version for p in self.parameters() if p.grad is not None}
-        idle = [key for key, version in now.items() if self.versions.get(key) == version]
+        idle = [key for key, version in now.items() if self._versions.get(key) == version]
         if idle and len(idle) == len(now):
-            self.told = True
-            warnings.warn(
+            self._told = True
+            warn_user(
                 f"{len(idle)} learned scales have gradients, but no optimizer changes them; make the optimizer after "
-                "prepare(), or add parameters() of the pipeline to it",
-                PlanWarning,
-                stacklevel=4,
+                "prepare(), or add parameters() of the pipeline to it"
             )
-        self.versions = now
+        self._versions = now
 
     def original(self, name: str) -> Tensor:
         """Return the values of a weight in training, without its simulators."""
         return self._handle(name, self.target).read()
 
-    def preview(self) -> Report:
-        """Return what would become of the weights if the run were finalized now; nothing is changed."""
+    def report(self) -> Report:
+        """Return what has become of every weight; before `finalize`, what would become of it now."""
+        return self._finished_report or self._preview()
+
+    def _preview(self) -> Report:
         rows = dict(self.run.rows)
-        last = {name: plan.stage for plan in self.run.blueprint.stages for name in plan.tasks}
+        last = {name: plan.stage for plan in self.run.blueprint.stages for name in plan.weights}
         with torch.no_grad(), one_thread():
             for name, weight in self.weights.items():
                 encoding = simulation.encoded(weight, simulation.simulators(weight, self.owner))
@@ -118,19 +134,29 @@ class Training:
 
     def finalize(
         self,
-        model: nn.Module | None,
-        inplace: bool,
-        data: Iterable[Any] | None,
-        loss_fn: LossFunction | None,
-    ) -> tuple[TorchTarget, Report | None]:
-        """Turn simulators into encodings on a copy, then change the model itself when `inplace`.
+        model: nn.Module | None = None,
+        inplace: bool = False,
+        *,
+        data: Iterable[Any] | None = None,
+        loss_fn: LossFunction | None = None,
+    ) -> nn.Module:
+        """Turn simulators into compressed weights, run the one-shot stages, and return the model.
 
-        Return the finished model, and no report when the model was finished before.
+        Args:
+            model: the prepared model or a copy of it; by default the one that was prepared.
+            inplace: change it, instead of a copy. Finalizing it a second time changes nothing.
+            data: batches of calibration data, where a one-shot stage needs them.
+            loss_fn: `loss_fn(model, batch)`, where a one-shot stage needs gradients.
+
+        Raises:
+            StateError: the model is not one that this run has prepared, or an activation was never observed.
+            WeightError: training has made weights NaN or infinite.
         """
-        base = self.target.model if model is None else model
+        self.recipe.require_given(data, loss_fn, trained=True)
+        base = self.model if model is None else model
         source = TorchTarget(base)
         if vars(base).get(_FINALIZED_BY) == self.owner:
-            return source, None
+            return base
         finished = source.copy()
         run = Run(
             blueprint=self.run.blueprint,
@@ -157,22 +183,45 @@ class Training:
                 finished = source
             finish(report)
         vars(finished.model)[_FINALIZED_BY] = self.owner
-        if _sets_mode(self.run.blueprint):
+        if sets_mode(self.run.blueprint):
             finished.model.eval()
-        return finished, report
+        self._finished_report = report
+        compressed: nn.Module = signed(finished, self.recipe)
+        return compressed
 
-    def state(self) -> dict[str, Any]:
-        """Return the state of every simulator: tensors by weight name, stage and buffer."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return the recipe, the plugins' versions and the simulators' state: plain values and tensors only."""
         self._require_unfinished("state_dict")
+        return {
+            "format": _FORMAT,
+            "recipe": self.recipe.to_yaml(),
+            "plugins": plugin_versions(self.recipe.stages),
+            "steps": self.steps,
+            "simulators": self._state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken from a run of the same recipe on the same model.
+
+        Raises:
+            StateError: the state belongs to another recipe or to other weights, or an entry of it is missing or wrong.
+                Nothing is restored then.
+        """
+        self._require_unfinished("load_state_dict")
+        require_entries(state, _FORMAT, self.recipe)
+        self._load(state["simulators"])
+        self.steps = state["steps"]
+        self._finished_report = None
+
+    def _state(self) -> SimulatorStates:
+        """Return the state of every simulator: tensors by weight name, stage and buffer."""
         return {
             name: {_key(s): {k: v.clone() for k, v in s.state_dict().items()} for s in chain}
             for name, chain in self._members().items()
         }
 
-    def load_state(self, state: Any, steps: int) -> None:
-        """Restore what `state` returned; nothing is restored when it does not fit."""
-        self._require_unfinished("load_state_dict")
-        before = self.state()
+    def _load(self, state: Any) -> None:
+        before = self._state()
         require_fitting(before, state)
         mine = {(name, _key(simulator)): simulator for name, chain in self._members().items() for simulator in chain}
         with undoing(
@@ -186,10 +235,9 @@ class Training:
                     simulator.load_state_dict(state[name][key])
                 except Exception as error:
                     raise StateError(f"the state does not fit this run; {name}, {key}: {error}") from error
-        self.steps = steps
 
     def abandon(self) -> None:
-        """Tell the observers that the run will not be finished."""
+        """Tell the listeners that the run will not be finished."""
         if not self.ended:
             self.ended = True
             registry().notify("on_run_error", run=self.run, error=StateError("prepare() was called again"))
@@ -226,11 +274,11 @@ class Training:
             name: task.handle(target)  # type: ignore[misc]
             for plan in self.run.blueprint.stages
             if plan.training
-            for name, task in plan.tasks.items()
+            for name, task in plan.weights.items()
         }
 
     def _handle(self, name: str, target: TorchTarget) -> TorchWeight:
-        task = next(plan.tasks[name] for plan in self.run.blueprint.stages if name in plan.tasks)
+        task = next(plan.weights[name] for plan in self.run.blueprint.stages if name in plan.weights)
         weight = task.handle(target)
         assert isinstance(weight, TorchWeight)
         return weight
@@ -270,118 +318,21 @@ class Training:
             )
 
 
-def prepare(target: TorchTarget, blueprint: Blueprint, seed: int) -> Training:
-    """Attach the simulators of every training stage to a model; nothing is attached when one of them fails."""
+def begun(recipe: Recipe, target: TorchTarget, blueprint: Blueprint) -> TrainingRun:
+    """Return a run in training with everything attached; nothing is attached when something fails."""
     # Unlike a number, it is not given again in another process, to which a finalized model may be sent.
     owner = f"run-{uuid.uuid4().hex}"
     blueprint.require_writable(target)
-    run = Run(blueprint=blueprint, target=target, original=lambda _: torch.empty(0), seed=seed)
-    training = Training(run, target, owner)
+    run = Run(blueprint=blueprint, target=target, original=lambda _: torch.empty(0), seed=recipe.seed)
+    training = TrainingRun(recipe, run, target, owner)
     run.original = training.original
     registry().notify("on_run_start", run=run)
     try:
-        _attach(blueprint, target, owner, seed)
+        attach_all(blueprint, target, owner, recipe.seed)
     except BaseException as error:
         registry().notify("on_run_error", run=run, error=error)
         raise
     return training
-
-
-def _attach(blueprint: Blueprint, target: TorchTarget, owner: str, seed: int) -> None:
-    with one_thread():
-        ready = _simulators_for(blueprint, target, owner, seed)
-    weights = {id(weight): weight for weight, _ in ready}.values()
-    with restructuring(target.model), all_or_nothing(weights, values=False):
-        for weight, simulator in ready:
-            simulation.attach(weight, simulator.to(weight.parameter.device))
-        attach_quantizers(blueprint, target, owner)
-        if target.knows_activations:
-            freeze_batch_norms(target.model, target.graph, owner)
-        for weight in weights:
-            simulation.refresh(weight, owner)
-    if _sets_mode(blueprint):
-        target.model.train()
-
-
-def require_alone(model: nn.Module) -> None:
-    """Refuse to train a copy of a model that another run trains: that run would go on with the old one."""
-    taken = [weight.name for weight in torch_weights(model) if simulation.simulators(weight)]
-    if taken:
-        raise StateError(
-            f"{some_of(dict.fromkeys(taken, 'another run trains it'))}; pass inplace=True, so that both train the same "
-            "model, or finalize the other run first"
-        )
-
-
-def _simulators_for(
-    blueprint: Blueprint, target: TorchTarget, owner: str, seed: int
-) -> list[tuple[TorchWeight, Simulator]]:
-    ready: list[tuple[TorchWeight, Simulator]] = []
-    kept: set[str] = set()
-    for plan in (plan for plan in blueprint.stages if plan.training):
-        for name, task in plan.tasks.items():
-            weight = task.handle(target)
-            assert isinstance(weight, TorchWeight)
-            now = weight.encoding()
-            if isinstance(now, Sparse) and isinstance(now.payload, Dense):
-                if name not in kept:
-                    kept.add(name)
-                    ready.append((weight, _owned(KeepZeros(now.mask), owner, "sparsity")))
-            elif not isinstance(now, Dense):
-                raise PlanError(
-                    f"{name}: it is stored as {now.form.describe()} already, which training would undo; "
-                    f"{plan.stage.label} needs an uncompressed or a pruned weight; compress() works on it as it is"
-                )
-            slot = slot_for(now, plan.stage.spec.produces)
-            rng = generator_for(seed, plan.stage.stream, name)
-            simulator = _simulated(plan.stage.implementation, view_of(weight, slot), task.config, rng)
-            _owned(simulator, owner, plan.stage.spec.produces, plan.stage.index)
-            ready.append((weight, _in_batch_norm(simulator, weight, target)))
-    _require_composable(ready)
-    return ready
-
-
-def _in_batch_norm(simulator: Simulator, weight: TorchWeight, target: TorchTarget) -> Simulator:
-    """Show a simulator the weight with the normalization folded in, where it wants that and there is one."""
-    pair = foldable_norm(weight, target.model, target.normalized_layers)
-    if simulator.batch_norm is None or pair is None:
-        return simulator
-    outer = InBatchNorm(simulator, target.model, pair, weight.output_axis)
-    return _owned(outer, simulator.owner, simulator.produces, simulator.stage)
-
-
-def _simulated(algorithm: Any, view: WeightView, config: Any, rng: torch.Generator) -> Simulator:
-    """Call `simulate`, also that of a plugin which is older than its `rng`."""
-    given = (view, config, rng)[: len(inspect.signature(algorithm.simulate).parameters)]
-    simulator: Simulator = algorithm.simulate(*given)
-    return simulator
-
-
-def _require_composable(ready: Sequence[tuple[TorchWeight, Simulator]]) -> None:
-    """Refuse simulators whose encodings do not compose with those of other runs on the same weight."""
-    for weight in {weight.name: weight for weight, _ in ready}.values():
-        others = simulation.simulators(weight)
-        if not others:
-            continue
-        form: Form = DenseForm()
-        for member in simulation.in_order([*others, *(mine for own, mine in ready if own.name == weight.name)]):
-            try:
-                form = compose_forms(form, member.produces, member.encode(weight.read()).form)
-            except CompositionError as reason:
-                raise PlanError(
-                    f"{weight.name}: another run trains it already, with which this one does not compose: {reason}"
-                ) from reason
-
-
-def _owned(simulator: Simulator, owner: str, produces: str, stage: int | None = None) -> Simulator:
-    simulator.owner = owner
-    simulator.produces = produces
-    simulator.stage = stage
-    return simulator
-
-
-def _sets_mode(blueprint: Blueprint) -> bool:
-    return any(plan.training and plan.stage.spec.sets_mode for plan in blueprint.stages)
 
 
 def _key(simulator: Simulator | ActivationQuantizer) -> str:

@@ -1,13 +1,13 @@
 """The functions that compress a Core ML program; each runs one pipeline."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from corepress.config import raise_problems
 from corepress.coreml import CoreMLTarget, decompress
-from corepress.errors import ConfigError, PlanWarning
+from corepress.errors import ConfigError
 from corepress.pipeline import Pipeline, Report
+from corepress.warn import warn_user
 from corepress_plugins.coreml.op_config import OpCompressorConfig
 from corepress_plugins.coreml.optimization_config import OptimizationConfig
 from corepress_plugins.coreml.palettizer_config import OpPalettizerConfig
@@ -132,7 +132,7 @@ def _tell_grown(report: Report) -> None:
     ]
     if grown:
         more = f"; and {len(grown) - _MOST_TOLD} more" if len(grown) > _MOST_TOLD else ""
-        warnings.warn(f"larger than before: {'; '.join(grown[:_MOST_TOLD])}{more}", PlanWarning, stacklevel=4)
+        warn_user(f"larger than before: {'; '.join(grown[:_MOST_TOLD])}{more}")
 
 
 def _check(config: object, *accepted: type[OpCompressorConfig]) -> None:

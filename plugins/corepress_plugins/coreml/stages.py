@@ -1,7 +1,6 @@
 """Translation: the stages of a pipeline that do what an optimization configuration asks."""
 
 import functools
-import warnings
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -10,9 +9,10 @@ import attrs
 from corepress.config import CompressionConfig, Rules, layered
 from corepress.coreml import CoreMLTarget, CoreMLWeight, DeploymentTarget
 from corepress.encoding import AffineForm, CompositionError, PaletteForm, SparseForm, compose_forms
-from corepress.errors import ExportError, PlanWarning
+from corepress.errors import ExportError
 from corepress.pipeline import Stage
 from corepress.plugin import registry
+from corepress.warn import warn_user
 from corepress_plugins.coreml.op_config import OpCompressorConfig
 from corepress_plugins.coreml.optimization_config import STRUCTURED_TYPES, OptimizationConfig
 
@@ -65,7 +65,7 @@ def _sparing_finished(config: OptimizationConfig, target: CoreMLTarget, produces
         if not any(name in config.op_name_configs for alias in weight.subject.aliases for name in alias.names)
     }
     if left and any(config.op_configs()):
-        warnings.warn(f"compressed already, and left alone: {', '.join(left)}", PlanWarning, stacklevel=5)
+        warn_user(f"compressed already, and left alone: {', '.join(left)}")
     return config.evolve(op_name_configs={**config.op_name_configs, **left})
 
 

@@ -1,6 +1,7 @@
 """One-shot compression: order, composition, and models that are left alone."""
 
 import copy
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from corepress import Pipeline, Stage
 from corepress.encoding import Palettized, Sparse
 from corepress.errors import ConfigError, PlanError, StateError, WeightError
+from corepress.pipeline.run import Run
 from corepress.targets import torch_weights
 
 HALF = {"global_config": {"target_sparsity": 0.5}}
@@ -208,6 +210,18 @@ def test_other_parameters_of_a_module_can_be_compressed(model):
     assert (compressed[5].bias == 0).sum() == 5
     assert torch.equal(compressed[5].weight, model[5].weight)
     assert pipeline.report()["5.bias"].status == "compressed"
+
+
+def test_a_failing_commit_leaves_the_number_of_torch_threads_as_it_was(model, monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(Run, "commit", Mock(side_effect=RuntimeError("no memory")))
+    try:
+        torch.set_num_threads(4)
+        with pytest.raises(RuntimeError, match="no memory") as held:
+            Pipeline([Stage("magnitude")]).compress(model, workers=2)
+        assert torch.get_num_threads() == 4, held
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_workers_leave_the_number_of_torch_threads_as_it_was(model):

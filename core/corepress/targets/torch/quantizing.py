@@ -1,6 +1,5 @@
 """Apply quantizers at the sites of a torch model whenever it is called."""
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -9,10 +8,11 @@ from torch import Tensor, nn
 
 from corepress.algorithm import NonFiniteInputError
 from corepress.calibration.nested import rebuilt
-from corepress.errors import PlanError, PlanWarning
+from corepress.errors import PlanError
 from corepress.targets.torch.call_graph import Point, Site
 from corepress.targets.torch.frames import ModuleMode
 from corepress.targets.torch.operations import OPERATIONS, is_activation, kind_of
+from corepress.warn import warn_user
 
 _WATCHED = {kind for kind, operation in OPERATIONS.items() if operation.role not in ("moved", "lookup", "float")}
 
@@ -85,11 +85,9 @@ class QuantizingMode(ModuleMode):
 
     def _tell_of(self, key: tuple[str, str, int]) -> None:
         self._recorded.add(key)
-        warnings.warn(
+        warn_user(
             f"the example inputs did not reach {Site(*key)}, whose activations stay in float; "
-            "pass example_inputs to prepare() that do",
-            PlanWarning,
-            stacklevel=2,
+            "pass example_inputs to prepare() that do"
         )
 
 

@@ -1,6 +1,5 @@
 """The second moment that belongs to a weight."""
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +7,8 @@ from torch import Tensor
 
 from corepress.algorithm import Unsupported, WeightFacts
 from corepress.calibration import Moment, SecondMoment
-from corepress.errors import PlanWarning, WeightError
+from corepress.errors import WeightError
+from corepress.warn import warn_user
 
 _READS_NO_NUMBERS = ("embedding",)
 
@@ -30,11 +30,9 @@ def moment_of(weight: WeightFacts, statistics: Mapping[str, Any]) -> Tensor:
             f"needs {(groups, columns, columns)}; gather it anew for this weight"
         )
     if not moment.count and weight.kind not in _READS_NO_NUMBERS:
-        warnings.warn(
+        warn_user(
             f"{weight.name}: no calibration data reached its layer, so that no error is made up for; "
-            "pass data that use every layer",
-            PlanWarning,
-            stacklevel=2,
+            "pass data that use every layer"
         )
     return moment.matrix
 

@@ -1,0 +1,125 @@
+"""Attach the simulators and quantizers of training stages to a torch model."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from corepress.algorithm import Simulator, WeightView, generator_for
+from corepress.algorithm.simulator import KeepZeros
+from corepress.encoding import CompositionError, Dense, DenseForm, Form, Sparse, compose_forms, slot_for
+from corepress.errors import PlanError, StateError
+from corepress.pipeline.blueprint import Blueprint
+from corepress.pipeline.encoder import view_of
+from corepress.pipeline.quantizers import attach_quantizers
+from corepress.pipeline.report import some_of
+from corepress.pipeline.threads import one_thread
+from corepress.targets import TorchTarget, TorchWeight, simulation, torch_weights
+from corepress.targets.torch.batch_norm import InBatchNorm, foldable_norm
+from corepress.targets.torch.freezing import freeze_batch_norms
+from corepress.targets.torch.structure import restructuring
+from corepress.targets.transaction import all_or_nothing
+
+
+def attach_all(blueprint: Blueprint, target: TorchTarget, owner: str, seed: int) -> None:
+    """Attach the simulators and quantizers of every training stage to a model, or none when one of them fails.
+
+    `owner` marks them.
+    """
+    with one_thread():
+        ready = _simulators_for(blueprint, target, owner, seed)
+    weights = {id(weight): weight for weight, _ in ready}.values()
+    with restructuring(target.model), all_or_nothing(weights, values=False):
+        for weight, simulator in ready:
+            simulation.attach(weight, simulator.to(weight.parameter.device))
+        attach_quantizers(blueprint, target, owner)
+        if target.knows_activations:
+            freeze_batch_norms(target.model, target.graph, owner)
+        for weight in weights:
+            simulation.refresh(weight, owner)
+    if sets_mode(blueprint):
+        target.model.train()
+
+
+def sets_mode(blueprint: Blueprint) -> bool:
+    """Tell whether a training stage switches the model to training mode, and to evaluation mode in the end."""
+    return any(plan.training and plan.stage.spec.sets_mode for plan in blueprint.stages)
+
+
+def require_alone(model: nn.Module) -> None:
+    """Refuse to train a copy of a model that another run trains: that run would go on with the old one."""
+    taken = [weight.name for weight in torch_weights(model) if simulation.simulators(weight)]
+    if taken:
+        raise StateError(
+            f"{some_of(dict.fromkeys(taken, 'another run trains it'))}; pass inplace=True, so that both train the same "
+            "model, or finalize the other run first"
+        )
+
+
+def _simulators_for(
+    blueprint: Blueprint, target: TorchTarget, owner: str, seed: int
+) -> list[tuple[TorchWeight, Simulator]]:
+    ready: list[tuple[TorchWeight, Simulator]] = []
+    kept: set[str] = set()
+    for plan in (plan for plan in blueprint.stages if plan.training):
+        for name, task in plan.weights.items():
+            weight = task.handle(target)
+            assert isinstance(weight, TorchWeight)
+            now = weight.encoding()
+            if isinstance(now, Sparse) and isinstance(now.payload, Dense):
+                if name not in kept:
+                    kept.add(name)
+                    ready.append((weight, _owned(KeepZeros(now.mask), owner, "sparsity")))
+            elif not isinstance(now, Dense):
+                raise PlanError(
+                    f"{name}: it is stored as {now.form.describe()} already, which training would undo; "
+                    f"{plan.stage.label} needs an uncompressed or a pruned weight; compress() works on it as it is"
+                )
+            slot = slot_for(now, plan.stage.spec.produces)
+            rng = generator_for(seed, plan.stage.stream, name)
+            simulator = _simulated(plan.stage.implementation, view_of(weight, slot), task.config, rng)
+            _owned(simulator, owner, plan.stage.spec.produces, plan.stage.index)
+            ready.append((weight, _in_batch_norm(simulator, weight, target)))
+    _require_composable(ready)
+    return ready
+
+
+def _in_batch_norm(simulator: Simulator, weight: TorchWeight, target: TorchTarget) -> Simulator:
+    """Show a simulator the weight with the normalization folded in, where it wants that and there is one."""
+    pair = foldable_norm(weight, target.model, target.normalized_layers)
+    if simulator.batch_norm is None or pair is None:
+        return simulator
+    outer = InBatchNorm(simulator, target.model, pair, weight.output_axis)
+    return _owned(outer, simulator.owner, simulator.produces, simulator.stage)
+
+
+def _simulated(algorithm: Any, view: WeightView, config: Any, rng: torch.Generator) -> Simulator:
+    """Call `simulate`, also that of a plugin which is older than its `rng`."""
+    given = (view, config, rng)[: len(inspect.signature(algorithm.simulate).parameters)]
+    simulator: Simulator = algorithm.simulate(*given)
+    return simulator
+
+
+def _require_composable(ready: Sequence[tuple[TorchWeight, Simulator]]) -> None:
+    """Refuse simulators whose encodings do not compose with those of other runs on the same weight."""
+    for weight in {weight.name: weight for weight, _ in ready}.values():
+        others = simulation.simulators(weight)
+        if not others:
+            continue
+        form: Form = DenseForm()
+        for member in simulation.in_order([*others, *(mine for own, mine in ready if own.name == weight.name)]):
+            try:
+                form = compose_forms(form, member.produces, member.encode(weight.read()).form)
+            except CompositionError as reason:
+                raise PlanError(
+                    f"{weight.name}: another run trains it already, with which this one does not compose: {reason}"
+                ) from reason
+
+
+def _owned(simulator: Simulator, owner: str, produces: str, stage: int | None = None) -> Simulator:
+    simulator.owner = owner
+    simulator.produces = produces
+    simulator.stage = stage
+    return simulator
