@@ -9,6 +9,7 @@ from tests.networks.residual import ResidualNetwork
 from corepress import Pipeline, Stage
 from corepress.coreml import convert, verify
 from corepress.errors import PlanError
+from corepress.targets import torch_weights
 from corepress.testing.checks.run import saved_and_loaded
 from corepress.testing.snapshot import different_tensors
 from corepress_plugins.palettization import DKMPalettizer
@@ -39,6 +40,8 @@ JOINT = {
     ("prune", "dkm activations"): "50% sparse, 2-bit palette",
     ("prune", "dkm int8"): "50% sparse, 2-bit palette, int8 LUT",
     ("prune", "dkm int8", "activations"): "50% sparse, 2-bit palette, int8 LUT",
+    ("dkm", "qat"): "2-bit palette, int8 LUT",
+    ("prune", "qat", "dkm"): "50% sparse, 2-bit palette, int8 LUT",
 }
 pytestmark = pytest.mark.filterwarnings("ignore:.*weights were skipped")
 
@@ -81,8 +84,12 @@ def test_what_was_shown_is_finished_exported_and_verified(names):
 )
 @pytest.mark.parametrize("stop", range(4))
 def test_a_run_that_is_resumed_at_any_step_gives_the_same_bits(names, stop):
+    _assert_resumes([STAGES[name] for name in names], stop)
+
+
+def _assert_resumes(stages, stop):
     def started():
-        pipeline = Pipeline([STAGES[name] for name in names])
+        pipeline = Pipeline(stages)
         model = ResidualNetwork()
         return pipeline, pipeline.prepare(model, model.batches()[0])
 
@@ -99,7 +106,7 @@ def test_a_run_that_is_resumed_at_any_step_gives_the_same_bits(names, stop):
 
 
 @pytest.mark.parametrize("other", [MagnitudePruner, DKMPalettizer], ids=lambda cls: cls.__name__)
-@pytest.mark.parametrize(("prepared_first", "finished_first"), itertools.product([0, 1], [0, 1]))
+@pytest.mark.parametrize(("prepared_first", "finished_first"), list(itertools.product([0, 1], [0, 1])))
 def test_two_compressors_of_one_model_in_any_order(other, prepared_first, finished_first):
     model = ResidualNetwork()
     batch = model.batches()[0]
@@ -125,14 +132,82 @@ def test_two_compressors_of_one_model_in_any_order(other, prepared_first, finish
         assert int((model.conv.weight == 0).sum()) == model.conv.weight.numel() // 2
 
 
-def test_two_stages_do_not_train_one_look_up_table():
-    pipeline = Pipeline([STAGES["dkm"], STAGES["qat"]])
+def test_a_table_under_a_scale_is_not_trained_by_a_later_stage():
+    scaled = Stage("dkm", {"global_config": {**TWO_BITS, "enable_per_channel_scale": True}})
     model = ResidualNetwork()
     with pytest.raises(
-        PlanError, match=r"conv\.weight: stage 2 \(linear_qat\) would train the look-up table of stage 1"
+        PlanError, match=r"stem\.weight: stage 2 \(linear_qat\) would train the look-up table of stage 1"
     ):
-        pipeline.prepare(model, model.batches()[0])
+        Pipeline([scaled, STAGES["qat"]]).prepare(model, model.batches()[0])
     assert not model._forward_pre_hooks
+
+
+PRUNINGS = {"dense": None, "pruned": {"target_sparsity": 0.5}, "n:m": {"n_m_ratio": (2, 4)}}
+PALETTES = {
+    "no palette": None,
+    "tables": TWO_BITS,
+    "groups": {**TWO_BITS, "granularity": "per_grouped_channel", "group_size": 4},
+    "vectors": {**TWO_BITS, "cluster_dim": 2},
+    "extra zero": {**TWO_BITS, "add_extra_centroid": True},
+    "hard": {**TWO_BITS, "palett_mode": "hard"},
+}
+ROUNDINGS = {
+    "float": None,
+    "int8": {},
+    "int4 per tensor": {"weight_dtype": "int4", "weight_per_channel": False},
+    "affine": {"weight_dtype": "uint8", "quantization_scheme": "affine", "fold_batch_norm": False},
+    "learned": {"algorithm": "learnable", "weight_dtype": "int4"},
+    "later": {"weight_dtype": "int4", "milestones": (0, 2, 3, 2)},
+}
+
+
+def _stages(pruning, palette, rounding):
+    chosen = (("magnitude", PRUNINGS[pruning]), ("dkm", PALETTES[palette]), ("linear_qat", ROUNDINGS[rounding]))
+    return [Stage(name, {"global_config": options}) for name, options in chosen if options is not None]
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize("palette", PALETTES)
+@pytest.mark.parametrize("pruning", PRUNINGS)
+def test_what_is_shown_is_what_is_stored(pruning, palette, rounding):
+    stages = _stages(pruning, palette, rounding)
+    model = ResidualNetwork()
+    batch = model.batches()[0]
+    if pruning != "dense" and palette == "vectors":
+        with pytest.raises(PlanError, match="single zeros"):
+            Pipeline(stages).prepare(model, batch)
+        return
+    if not stages:
+        return
+    run = Pipeline(stages[::-1]).begin(model, batch)
+    trained([run], run.model)
+    shown = run.model.eval()(*batch)
+    finished = run.finalize()
+    torch.testing.assert_close(finished(*batch), shown)
+    for weight in torch_weights(finished):
+        encoding = weight.encoding()
+        torch.testing.assert_close(encoding.decode(), weight.read(), rtol=0, atol=0)
+        if weight.name not in ("conv.weight", "mixed.weight", "gate.weight"):
+            continue
+        form = encoding.form.describe()
+        assert ("sparse" in form) == (pruning != "dense")
+        assert ("palette" in form) == (palette != "no palette")
+        assert ("int" in form) == (rounding != "float")
+
+
+def test_learned_scales_of_a_table_get_gradients_and_are_trained():
+    model = ResidualNetwork()
+    run = Pipeline([STAGES["dkm"], STAGES["learned"]]).begin(model, model.batches()[0])
+    scales = [parameter for parameter in run.parameters() if parameter.requires_grad]
+    before = [scale.detach().clone() for scale in scales]
+    trained([run], run.model)
+    assert scales
+    assert all(not torch.equal(scale, old) for scale, old in zip(scales, before, strict=True))
+
+
+@pytest.mark.parametrize("stop", range(4))
+def test_a_nested_run_that_is_resumed_at_any_step_gives_the_same_bits(stop):
+    _assert_resumes([STAGES["prune"], STAGES["dkm"], STAGES["learned"]], stop)
 
 
 def test_two_stages_do_not_quantize_one_activation():

@@ -13,8 +13,8 @@ class Simulator(nn.Module):
 
     Keep all state in buffers and parameters, so that a state dict restores a run exactly; parameters, such as a learned
     scale, are trained by the user's optimizer. `step_count` counts the calls of `step`. `inner` is the simulator of a
-    later stage that compresses a part of the encoding, the look-up table of a palette: `forward` applies it to that
-    part, `encode` leaves the part as it is.
+    later stage that compresses a part of the encoding, the look-up table of a palette (see `nests`): `forward` applies
+    it to that part, and `refresh` refreshes it with that part. `encode` leaves the part as it is.
     """
 
     owner: str = ""
@@ -28,6 +28,9 @@ class Simulator(nn.Module):
 
     after_sparsity: bool = False
     """Whether the zeros of the weight that it sees are pruned: they must stay zero, and do not count as values."""
+
+    nests: bool = False
+    """Whether it takes the simulator of a later stage as `inner`."""
 
     freezes_batch_norm: bool = False
     """Whether the batch normalization behind the layer must use and keep its running statistics from now on."""

@@ -2,16 +2,14 @@
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
 
-import torch
 from torch import nn
 
 from corepress.algorithm import Simulator, WeightView, generator_for
 from corepress.algorithm.simulator import KeepZeros
 from corepress.encoding import CompositionError, Dense, DenseForm, Form, Sparse, compose_forms, slot_for
 from corepress.errors import PlanError, StateError
-from corepress.pipeline.blueprint import Blueprint
+from corepress.pipeline.blueprint import Blueprint, StagePlan
 from corepress.pipeline.encoder import view_of
 from corepress.pipeline.quantizers import attach_quantizers
 from corepress.pipeline.report import some_of
@@ -62,6 +60,7 @@ def _simulators_for(
     blueprint: Blueprint, target: TorchTarget, owner: str, seed: int
 ) -> list[tuple[TorchWeight, Simulator]]:
     ready: list[tuple[TorchWeight, Simulator]] = []
+    palettes: dict[str, Simulator] = {}
     kept: set[str] = set()
     for plan in (plan for plan in blueprint.stages if plan.training):
         for name, task in plan.weights.items():
@@ -77,10 +76,13 @@ def _simulators_for(
                     f"{name}: it is stored as {now.form.describe()} already, which training would undo; "
                     f"{plan.stage.label} needs an uncompressed or a pruned weight; compress() works on it as it is"
                 )
-            slot = slot_for(now, plan.stage.spec.produces)
-            rng = generator_for(seed, plan.stage.stream, name)
-            simulator = _simulated(plan.stage.implementation, view_of(weight, slot), task.config, rng)
-            _owned(simulator, owner, plan.stage.spec.produces, plan.stage.index)
+            produces = plan.stage.spec.produces
+            if produces == "affine" and name in palettes:
+                _nest(plan, weight, palettes[name], owner, seed)
+                continue
+            simulator = _simulated(plan, view_of(weight, slot_for(now, produces)), owner, seed)
+            if produces == "palette":
+                palettes[name] = simulator
             ready.append((weight, _in_batch_norm(simulator, weight, target)))
     _require_composable(ready)
     return ready
@@ -95,11 +97,24 @@ def _in_batch_norm(simulator: Simulator, weight: TorchWeight, target: TorchTarge
     return _owned(outer, simulator.owner, simulator.produces, simulator.stage)
 
 
-def _simulated(algorithm: Any, view: WeightView, config: Any, rng: torch.Generator) -> Simulator:
+def _nest(plan: StagePlan, weight: TorchWeight, palette: Simulator, owner: str, seed: int) -> None:
+    """Let a stage train the look-up table of the palette that an earlier stage trains."""
+    if not palette.nests:
+        raise PlanError(
+            f"{weight.name}: {plan.stage.label} would train the look-up table of stage {(palette.stage or 0) + 1}, "
+            "whose options do not allow it; set its lut_dtype, exclude the weight here (null, or weight_dtype "
+            "float32), or quantize the finished model"
+        )
+    table = slot_for(palette.encode(weight.read()), plan.stage.spec.produces)
+    palette.inner = _simulated(plan, view_of(weight, table), owner, seed)
+
+
+def _simulated(plan: StagePlan, view: WeightView, owner: str, seed: int) -> Simulator:
     """Call `simulate`, also that of a plugin which is older than its `rng`."""
-    given = (view, config, rng)[: len(inspect.signature(algorithm.simulate).parameters)]
-    simulator: Simulator = algorithm.simulate(*given)
-    return simulator
+    simulate = plan.stage.implementation.simulate
+    rng = generator_for(seed, plan.stage.stream, view.name)
+    given = (view, plan.weights[view.name].config, rng)[: len(inspect.signature(simulate).parameters)]
+    return _owned(simulate(*given), owner, plan.stage.spec.produces, plan.stage.index)
 
 
 def _require_composable(ready: Sequence[tuple[TorchWeight, Simulator]]) -> None:

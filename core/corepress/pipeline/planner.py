@@ -100,7 +100,7 @@ def draw_up(
             )
         problems += _missing_statistics(plans[-1], target)
     planned = {name: draft.weight for name, draft in drafts.items() if draft.steps}
-    problems += target.conflicts(list(planned.values())) + repeated(plans) + _tables_in_training(plans)
+    problems += target.conflicts(list(planned.values())) + repeated(plans)
     if problems:
         raise PlanError("\n".join(_shortened(problems)))
     require_finite(planned.values())
@@ -143,20 +143,6 @@ def _sites(stage: BoundStage, target: Target, training: bool) -> list[Activation
         # A look at what training would do to the weights; the plan does without what it cannot know.
         return []
     return list(target.activations())
-
-
-def _tables_in_training(plans: Sequence[StagePlan]) -> list[str]:
-    """Return a problem for every weight whose look-up table two training stages would train."""
-    training = [plan for plan in plans if plan.training]
-    palettes = {name: plan.stage for plan in training if plan.stage.spec.produces == "palette" for name in plan.weights}
-    return [
-        f"{name}: {plan.stage.label} would train the look-up table of {palettes[name].label}; set the lut_dtype there, "
-        "exclude the weight here (null, or weight_dtype float32), or quantize the finished model"
-        for plan in training
-        if plan.stage.spec.produces == "affine"
-        for name in plan.weights
-        if name in palettes
-    ]
 
 
 def _corrects_bias(stage: BoundStage, config: Any) -> bool:

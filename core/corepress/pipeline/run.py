@@ -229,6 +229,9 @@ class StageRun:
             weight = self.handle(run, name)
             assert isinstance(weight, TorchWeight)
             mine = [s for s in simulation.simulators(weight, owner) if s.stage in (None, self.stage.index)]
+            if not mine:
+                # Its simulator was nested in that of an earlier stage, which has encoded both.
+                continue
             encoding = simulation.encoded(weight, mine)
             simulation.detach(weight, mine)
             run.commit(self, encoder.settled(weight, encoding, time.perf_counter() - begin))

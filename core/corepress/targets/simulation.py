@@ -43,6 +43,8 @@ def step(weight: TorchWeight, owner: str) -> None:
         for member, seen in _walk(weight):
             if isinstance(member, Simulator) and member.owner == owner:
                 member.step()
+                if isinstance(member.inner, Simulator):
+                    member.inner.step()
                 _refresh(member, seen, weight.name)
 
 
@@ -72,11 +74,17 @@ def encoded(weight: TorchWeight, mine: Sequence[Simulator]) -> WeightEncoding:
         for member in list(_chain(weight.places[0]))[: last + 1]:
             if member in mine:
                 assert isinstance(member, Simulator)
-                slot = slot_for(now, member.produces)
-                now = slot.rebuild(member.encode(slot.values))
+                now = _composed(now, member)
+                if isinstance(member.inner, Simulator):
+                    now = _composed(now, member.inner)
             else:
                 now = Dense(member(now.decode()))
     return now
+
+
+def _composed(now: WeightEncoding, simulator: Simulator) -> WeightEncoding:
+    slot = slot_for(now, simulator.produces)
+    return slot.rebuild(simulator.encode(slot.values))
 
 
 def detach(weight: TorchWeight, mine: Sequence[Simulator]) -> None:

@@ -90,5 +90,5 @@ def test_a_saved_run_goes_on_in_a_run_of_an_equal_recipe():
 
 
 def test_training_refuses_what_the_deployment_target_cannot_store():
-    with pytest.raises((ExportError, PlanError), match="iOS15|iOS16|iOS18"):
+    with pytest.raises((ExportError, PlanError), match=r"iOS15|iOS16|iOS18"):
         Pipeline([PRUNING, QAT]).begin(network(), torch.ones(2, 8), minimum_deployment_target="iOS16")

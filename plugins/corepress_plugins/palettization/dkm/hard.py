@@ -28,10 +28,8 @@ def palette_of(
     """
     if layout.cluster_dim == 1:
         centroids = centroids.sort(dim=1).values
-    unused = 2**n_bits - centroids.shape[1]
-    centroids = torch.cat([centroids, centroids[:, -1:].expand(-1, unused, -1)], dim=1)
-    lut, scale = _stored(layout.lut(centroids), config, scale)
-    entries = lut.decode().reshape(centroids.shape)
+    lut, scale = _stored(layout.lut(with_all_entries(centroids, n_bits)), config, scale)
+    entries = lut.decode().reshape(layout.groups, -1, layout.cluster_dim)
     inner = layout.split(unscaled(values, scale))
     if layout.cluster_dim == 1:
         indices = assign(inner[..., 0], entries[..., 0])
@@ -41,6 +39,12 @@ def palette_of(
         zero = entries.square().sum(dim=2).argmin(dim=1, keepdim=True).to(torch.uint8)
         indices = torch.where(_at_zero(inner, indices, entries, bias), zero, indices)
     return layout.palettized(indices, lut, n_bits, scale)
+
+
+def with_all_entries(centroids: Tensor, n_bits: int) -> Tensor:
+    """Return centroids (G, k, d), the last of them repeated until there are as many as an index tells apart."""
+    unused = 2**n_bits - centroids.shape[1]
+    return torch.cat([centroids, centroids[:, -1:].expand(-1, unused, -1)], dim=1)
 
 
 def rounded_entries(centroids: Tensor, config: ModuleDKMPalettizerConfig, *, scaled: bool) -> Tensor:

@@ -4,18 +4,21 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor
 
 from corepress.algorithm import Simulator, WeightFacts
-from corepress.encoding import Palettized
+from corepress.config import DType
+from corepress.encoding import Dense, Palettized
 from corepress.errors import WeightError
 from corepress_plugins.palettization.clustering.finite import is_finite
 from corepress_plugins.palettization.dkm.attention import Attention
 from corepress_plugins.palettization.dkm.basis import Basis, begin, channel_scale, unit_of
 from corepress_plugins.palettization.dkm.config import ModuleDKMPalettizerConfig
-from corepress_plugins.palettization.dkm.hard import palette_of, rounded_entries
-from corepress_plugins.palettization.dkm.soft_kmeans import Fit, soft_kmeans
+from corepress_plugins.palettization.dkm.hard import palette_of, rounded_entries, with_all_entries
+from corepress_plugins.palettization.dkm.passing import passed_through
+from corepress_plugins.palettization.dkm.soft_kmeans import Fit, attending, fitted
 from corepress_plugins.palettization.dkm.start import separated
 from corepress_plugins.palettization.layout import GroupLayout
 
@@ -48,6 +51,11 @@ class PaletteSimulator(Simulator):
         self.register_buffer("scale", scale if config.enable_per_channel_scale else None)
 
     @property
+    def nests(self) -> bool:  # type: ignore[override]
+        """Whether a later stage may train its table: not under a scale, which a quantized table is rounded with."""
+        return self.config.lut_dtype is DType.FLOAT32 and self.scale is None
+
+    @property
     def palettizes(self) -> bool:
         """Whether the milestone is reached."""
         return self.config.milestone == 0 or int(self.step_count) > self.config.milestone
@@ -60,16 +68,34 @@ class PaletteSimulator(Simulator):
         with torch.autocast(weight.device.type, enabled=False):
             if self.training:
                 return self._attending(weight)
-            return _passed_through(weight, self._palettized(weight.detach()))
+            return passed_through(weight, self._palettized(weight.detach()))
 
     def _attending(self, weight: Tensor) -> Tensor:
         basis = self._basis(weight)
         values = basis.values(weight.float(), self.layout)
-        soft = [soft_kmeans(values[part], basis.centroids[part], fit) for part, fit in self._fits(basis)]
+        fits = list(self._fits(basis))
+        found = [fitted(values[part], basis.centroids[part], fit) for part, fit in fits]
+        entries = self._entries(torch.cat([each.centroids for each in found]), basis)
+        soft = [
+            attending(values[part], each, entries[part], fit) for each, (part, fit) in zip(found, fits, strict=True)
+        ]
         shown = _densified(basis.weight(torch.cat(soft), self.layout).to(weight.dtype))
         if basis.scale is None:
             return shown
-        return torch.where(basis.scale > 0, shown, _passed_through(weight, shown))
+        return torch.where(basis.scale > 0, shown, passed_through(weight, shown))
+
+    def _entries(self, centroids: Tensor, basis: Basis) -> Tensor:
+        """Return centroids (G, k, d), in the units of their groups, as the table will store them."""
+        if isinstance(self.inner, Simulator):
+            entries: Tensor = self.inner(self._lut(centroids * basis.unit))
+            return entries.reshape(len(centroids), -1, centroids.shape[2])[:, : centroids.shape[1]] / basis.unit
+        return passed_through(
+            centroids, rounded_entries(centroids.detach(), self.config, scaled=basis.scale is not None)
+        )
+
+    def _lut(self, centroids: Tensor) -> Tensor:
+        """Return centroids (G, k, d) as a table with all entries of an index."""
+        return self.layout.lut(with_all_entries(centroids, self.n_bits))
 
     def refresh(self, weight: Tensor) -> None:
         """Fit the centroids to the weight; from scratch where palettization begins, and where one has no values left.
@@ -83,13 +109,15 @@ class PaletteSimulator(Simulator):
         if self.scale is not None:
             self.scale.copy_(self._scale(weight, self.scale))
         basis = self._basis(weight)
-        fitted, unit, dead = self._refitted(weight, basis)
+        found, unit, dead = self._refitted(weight, basis)
         if self.begun and dead.any():
             fresh, dead = self._fresh(weight), dead[:, None, None]
-            fitted, unit = torch.where(dead, fresh.centroids, fitted), torch.where(dead, fresh.unit, unit)
+            found, unit = torch.where(dead, fresh.centroids, found), torch.where(dead, fresh.unit, unit)
         self.begun.fill_(True)
         self.unit.copy_(unit)
-        self.centroids.copy_(separated(fitted, self.config.palett_cluster_tol, zero=self.config.has_zero))
+        self.centroids.copy_(separated(found, self.config.palett_cluster_tol, zero=self.config.has_zero))
+        if isinstance(self.inner, Simulator):
+            self.inner.refresh(self._lut(self.centroids * self.unit))
 
     def _refitted(self, weight: Tensor, basis: Basis) -> tuple[Tensor, Tensor, Tensor]:
         """Return centroids, the unit that suits them, and which groups (G,) have centroids without values."""
@@ -120,7 +148,10 @@ class PaletteSimulator(Simulator):
         )
 
     def _palettized(self, weight: Tensor) -> Tensor:
-        shown = self.encode(weight).decode().to(weight)
+        palette = self.encode(weight)
+        if isinstance(self.inner, Simulator):
+            palette = attrs.evolve(palette, lut=Dense(self.inner(palette.lut.decode())))
+        shown = palette.decode().to(weight)
         return shown * (weight != 0) if self.after_sparsity else shown
 
     def _basis(self, weight: Tensor) -> Basis:
@@ -175,7 +206,6 @@ class PaletteSimulator(Simulator):
                     iterations=config.kmeans_max_iter,
                     tolerance=config.palett_epsilon,
                     implicit=config.gradient == "fixed_point",
-                    rounded=lambda centroids: rounded_entries(centroids, config, scaled=basis.scale is not None),
                     trained=None if trained.all() else trained[part],
                     zeros_are_pruned=self.after_sparsity,
                 ),
@@ -215,11 +245,6 @@ def _coincide(centroids: Tensor, config: ModuleDKMPalettizerConfig) -> Tensor:
     return (free == free[:, :1]).all(dim=2).all(dim=1)
 
 
-def _passed_through(weight: Tensor, shown: Tensor) -> Tensor:
-    result: Tensor = _PassThrough.apply(weight, shown)  # type: ignore[no-untyped-call]
-    return result
-
-
 def _densified(shown: Tensor) -> Tensor:
     """Let a gradient arrive dense: that of a sparse embedding has no other way through the attention."""
     result: Tensor = _Densify.apply(shown)  # type: ignore[no-untyped-call]
@@ -234,15 +259,3 @@ class _Densify(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ARG004
         return gradient.to_dense() if gradient.is_sparse else gradient
-
-
-class _PassThrough(torch.autograd.Function):
-    """Show one tensor and send the gradient to another."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, shown: Tensor) -> Tensor:  # noqa: ARG004
-        return shown
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
-        return gradient, None

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from corepress_plugins.palettization.dkm.attention import Attention
 from corepress_plugins.palettization.dkm.implicit import at_fixed_point
+from corepress_plugins.palettization.dkm.passing import passed_through
 from corepress_plugins.palettization.dkm.table import Table
 
 _MOST_TO_CONVERGE = 200
@@ -57,6 +58,15 @@ class Fit:
         return torch.where(self.trained[:, None, None], soft, nearest)
 
 
+@attrs.frozen(eq=False)
+class Fitted:
+    """Centroids (G, k, d) that are fitted to values, with the points of the values and the iterations that it took."""
+
+    centroids: Tensor
+    table: Table
+    iterations: int
+
+
 def soft_kmeans(values: Tensor, start: Tensor, fit: Fit) -> Tensor:
     """Return values (G, P, d) as mixtures of centroids (G, k, d) that start from `start` and are fitted to them.
 
@@ -65,44 +75,70 @@ def soft_kmeans(values: Tensor, start: Tensor, fit: Fit) -> Tensor:
     or at their fixed point. Cho et al., DKM: Differentiable k-Means Clustering Layer for Neural Network Compression
     (2022).
     """
-    shown: Tensor = _SoftKMeans.apply(values, start, fit)  # type: ignore[no-untyped-call]
+    found = fitted(values, start, fit)
+    return attending(values, found, passed_through(found.centroids, fit.rounded(found.centroids.detach())), fit)
+
+
+def fitted(values: Tensor, start: Tensor, fit: Fit) -> Fitted:
+    """Return centroids fitted to values (G, P, d)."""
+    table = fit.table(values.detach())
+    return Fitted(*_Fitting.apply(values, table, start, fit))  # type: ignore[no-untyped-call]
+
+
+def attending(values: Tensor, found: Fitted, centroids: Tensor, fit: Fit) -> Tensor:
+    """Return the values as mixtures of centroids (G, k, d): the fitted ones as they will be stored."""
+    shown: Tensor = _Attending.apply(values, found.table, centroids, found.iterations, fit)  # type: ignore[no-untyped-call]
     return shown
 
 
-class _SoftKMeans(torch.autograd.Function):
+class _Fitting(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, start: Tensor, fit: Fit) -> Tensor:
-        table = fit.table(values)
+    def forward(ctx: Any, values: Tensor, table: Table, start: Tensor, fit: Fit) -> tuple[Tensor, Table, int]:
         path = fit.path(table, start)
-        final = fit.rounded(path[-1])
-        ctx.fit, ctx.table, ctx.path, ctx.final = fit, table, path, final
-        ctx.device_type = values.device.type
-        return table.spread(fit.shown(table, final, len(path)), values.shape)
+        ctx.fit, ctx.table, ctx.path = fit, table, path
+        ctx.shape, ctx.device_type = values.shape, values.device.type
+        return path[-1].clone(), table, len(path)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, wanted: Tensor, *_: object) -> tuple[Tensor | None, ...]:
         with torch.autocast(ctx.device_type, enabled=False):
-            return _backward(ctx, gradient.contiguous()), None, None
+            shared = _through_centroids(ctx.fit, ctx.table, ctx.path, wanted)
+            # Each of the weights that a point stands for has its part in moving the centroids.
+            shared = shared / ctx.table.counts.clamp_min(1)[:, None]
+            return ctx.table.spread(shared, ctx.shape), None, None, None
 
 
-def _backward(ctx: Any, gradient: Tensor) -> Tensor:
-    fit: Fit = ctx.fit
-    table: Table = ctx.table
+class _Attending(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, table: Table, centroids: Tensor, iterations: int, fit: Fit) -> Tensor:
+        ctx.fit, ctx.table, ctx.iterations = fit, table, iterations
+        ctx.device_type = values.device.type
+        ctx.save_for_backward(centroids)
+        return table.spread(fit.shown(table, centroids, iterations), values.shape)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (centroids,) = ctx.saved_tensors
+        with torch.autocast(ctx.device_type, enabled=False):
+            local, wanted = _attention_gradients(ctx.fit, ctx.table, centroids, ctx.iterations, gradient.contiguous())
+        return local, None, wanted, None, None
+
+
+def _attention_gradients(
+    fit: Fit, table: Table, centroids: Tensor, iterations: int, gradient: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients with respect to the values (G, P, d) and to the centroids."""
     # What is pruned shows zero, whatever the centroids are.
     arriving = table.gathered(gradient) * (table.counts > 0)[:, None]
-    local, wanted = _through_attention(fit, table, ctx.final, len(ctx.path), arriving)
+    local, wanted = _through_attention(fit, table, centroids, iterations, arriving)
     if fit.trained is not None:
         trained = fit.trained[:, None, None]
         passing = torch.ones_like(local) if table.is_counted else arriving
         local, wanted = torch.where(trained, local, passing), wanted * trained
-    shared = _through_centroids(fit, table, ctx.path, wanted)
-    # Each of the weights that a point stands for has its part in moving the centroids.
-    shared = shared / table.counts.clamp_min(1)[:, None]
-    if not table.is_counted:
-        return table.spread(local + shared, gradient.shape)
-    slope = table.spread(local, gradient.shape)
-    return slope.mul_(gradient).add_(table.spread(shared, gradient.shape))
+    spread = table.spread(local, gradient.shape)
+    return spread.mul_(gradient) if table.is_counted else spread, wanted
 
 
 def _through_attention(
