@@ -142,6 +142,24 @@ def test_a_table_under_a_scale_is_not_trained_by_a_later_stage():
     assert not model._forward_pre_hooks
 
 
+@pytest.mark.parametrize("first", [DKMPalettizer, LinearQuantizer], ids=lambda cls: cls.__name__)
+def test_two_runs_do_not_train_palette_and_integers_of_one_weight(first):
+    model = ResidualNetwork()
+    batch = model.batches()[0]
+    both = [
+        DKMPalettizer(model, {"global_config": TWO_BITS}),
+        LinearQuantizer(model, {"global_config": {"weight_dtype": "int4"}}),
+    ]
+    both.sort(key=lambda each: not isinstance(each, first))
+    both[0].prepare(batch, inplace=True)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(PlanError, match=r"stem\.weight: another run trains it already; .* put both stages into one"):
+        both[1].prepare(batch, inplace=True)
+    assert before.keys() == model.state_dict().keys()
+    model(*batch)
+    both[0].finalize(inplace=True)
+
+
 PRUNINGS = {"dense": None, "pruned": {"target_sparsity": 0.5}, "n:m": {"n_m_ratio": (2, 4)}}
 PALETTES = {
     "no palette": None,

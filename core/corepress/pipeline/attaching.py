@@ -123,8 +123,16 @@ def _require_composable(ready: Sequence[tuple[TorchWeight, Simulator]]) -> None:
         others = simulation.simulators(weight)
         if not others:
             continue
+        mine = [simulator for own, simulator in ready if own.name == weight.name]
+        made = {member.produces for member in (*others, *mine)}
+        if {"palette", "affine"} <= made:
+            # Only in a pipeline are they nested: the one trains the table of the other.
+            raise PlanError(
+                f"{weight.name}: another run trains it already; to train the look-up table of a palette as integers, "
+                "put both stages into one pipeline, or exclude the weight in one of the runs (null)"
+            )
         form: Form = DenseForm()
-        for member in simulation.in_order([*others, *(mine for own, mine in ready if own.name == weight.name)]):
+        for member in simulation.in_order([*others, *mine]):
             try:
                 form = compose_forms(form, member.produces, member.encode(weight.read()).form)
             except CompositionError as reason:
