@@ -11,7 +11,7 @@ from tests.benchmarks.judging import judge_accuracy
 from tests.benchmarks.palettes import calibration
 from torch import nn
 
-_SHORT, _LONGER = EPOCHS, 2 * EPOCHS
+_SHORT, _LONGER, _LONGEST = EPOCHS, 2 * EPOCHS, 4 * EPOCHS
 _STEPS = 156
 _A8 = {"quantization_scheme": "affine"}
 
@@ -107,8 +107,8 @@ JOBS = {
         ),
         (
             "cifar_sparse_dkm_a8",
-            f"ResNet-20: 75 % sparse, DKM 2 bits, A8, {_LONGER} epochs",
-            {"corepress": in_training(_LONGER, _pruned(_LONGER), _DKM, _trained_with(_FLOAT, _LONGER))},
+            f"ResNet-20: 75 % sparse, DKM 2 bits, A8, {_LONGEST} epochs",
+            {"corepress": in_training(_LONGEST, _pruned(_LONGEST), _DKM, _trained_with(_FLOAT, _LONGEST))},
         ),
     )
 }

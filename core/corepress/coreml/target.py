@@ -77,7 +77,7 @@ class CoreMLTarget(Target):
             if _why_not(constant) is None
         ]
 
-    def copy(self, rewritten: Iterable[Weight] = ()) -> Self:  # noqa: ARG002  (values are written with the program)
+    def copy(self, rewritten: Iterable[Weight] = (), *, temporary: bool = False) -> Self:  # noqa: ARG002  (values are written with the program)
         """Return a target of the same program whose weights are its own."""
         other = object.__new__(type(self))
         vars(other).update({key: value for key, value in vars(self).items() if key != "_by_name"})

@@ -138,7 +138,10 @@ class Pipeline:
         target = self._target(model, example_inputs)
         blueprint = self._blueprint(target, False, minimum_deployment_target, strict, units)
         plan = blueprint.plan
-        return Plan(plan.rows, warnings=plan.warnings, notes=blueprint.calibration_notes(target, data))
+        warnings = plan.warnings
+        if target.copy_obstacle is not None:
+            warnings += (f"{target.copy_obstacle}; or pass inplace=True",)
+        return Plan(plan.rows, warnings=warnings, notes=blueprint.calibration_notes(target, data))
 
     def compress(
         self,
@@ -184,7 +187,7 @@ class Pipeline:
         _warn(blueprint.plan.warnings)
         run = Run(
             blueprint=blueprint,
-            target=target.copy(blueprint.weights.values()),
+            target=target.copy(blueprint.weights.values(), temporary=inplace),
             original=lambda name: blueprint.weights[name].read(),
             seed=self.seed,
             data=data,

@@ -157,7 +157,7 @@ class TrainingRun:
         source = TorchTarget(base)
         if vars(base).get(_FINALIZED_BY) == self.owner:
             return base
-        finished = source.copy()
+        finished = source.copy(temporary=inplace)
         run = Run(
             blueprint=self.run.blueprint,
             target=finished,

@@ -166,11 +166,17 @@ class Target(abc.ABC):
     """What compressing the model brings with it, for the plan's warnings."""
 
     @abc.abstractmethod
-    def copy(self, rewritten: Iterable[Weight] = ()) -> Self:
+    def copy(self, rewritten: Iterable[Weight] = (), *, temporary: bool = False) -> Self:
         """Return a target whose weights can be written without touching those of this one.
 
-        It may share the memory of the weights in `rewritten` until they are written, or until `result` is called.
+        It may share the memory of the weights in `rewritten` until they are written, or until `result` is called. A
+        `temporary` copy may share whatever is no weight.
         """
+
+    @property
+    def copy_obstacle(self) -> str | None:
+        """Why the model cannot be copied, with the ways out, or None."""
+        return None
 
     def require_idle(self, weights: Iterable[Weight]) -> None:  # noqa: B027  (optional)
         """Raise `StateError` naming the first weight that a run in progress has its hands on."""

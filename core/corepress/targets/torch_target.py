@@ -16,7 +16,7 @@ from corepress.encoding.memory import overlapping
 from corepress.errors import PlanError, StateError
 from corepress.targets import metadata, simulation
 from corepress.targets.base import Target, Weight
-from corepress.targets.copying import copied
+from corepress.targets.copying import copied, described, uncopyable
 from corepress.targets.torch.attachment import adopt, quantizing_modes
 from corepress.targets.torch.batch_norm import Normalized, normalized_layers
 from corepress.targets.torch.calibration import quantize_activations
@@ -181,14 +181,23 @@ class TorchTarget(Target):
         for mode in quantizing_modes(other.model):
             adopt(self.model, mode)
 
-    def copy(self, rewritten: Iterable[Weight] = ()) -> Self:
-        """Return the target of a copy of the model, in which the parameters of `rewritten` share memory for now."""
+    @property
+    def copy_obstacle(self) -> str | None:
+        """Why the model cannot be copied, with the ways out, or None."""
+        found = uncopyable(self.model)
+        return described(found) if found else None
+
+    def copy(self, rewritten: Iterable[Weight] = (), *, temporary: bool = False) -> Self:
+        """Return the target of a copy of the model, in which the parameters of `rewritten` share memory for now.
+
+        A `temporary` copy shares with the model what cannot be copied.
+        """
         lent = {
             id(weight.parameter): nn.Parameter(weight.tensor, requires_grad=weight.parameter.requires_grad)
             for weight in rewritten
             if isinstance(weight, TorchWeight) and _can_be_lent(weight.parameter)
         }
-        other = self.beside(copied(self.model, lent), private=True)
+        other = self.beside(copied(self.model, lent, temporary=temporary), private=True)
         other._lent = [(parameter, parameter.data_ptr()) for parameter in lent.values()]
         return other
 

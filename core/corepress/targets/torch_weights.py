@@ -18,8 +18,11 @@ from corepress.errors import StateError, WeightError
 from corepress.plugin import ModuleKind, WeightLayout
 from corepress.targets import metadata
 from corepress.targets.base import Realized, Weight
+from corepress.targets.computed import hooks_on, way_out
 from corepress.targets.torch_inputs import See, listening
 from corepress.targets.torch_kinds import kind_of, kinds_by_class, type_spellings
+
+_REMOVE = "torch.nn.utils.parametrize.remove_parametrizations"
 
 
 @attrs.frozen
@@ -100,7 +103,7 @@ class TorchWeight(Weight):
         if not parametrize.is_parametrized(place.module, place.parameter):
             stored = place.parameter in {*place.module._parameters, *place.module._buffers}
             # The older torch.nn.utils.weight_norm, spectral_norm and prune compute it in a hook.
-            return () if stored else tuple(type(hook).__name__ for hook in place.module._forward_pre_hooks.values())
+            return () if stored else hooks_on(place.module)
         modules = place.module.parametrizations[place.parameter]  # type: ignore[index,union-attr]
         return tuple(type(m).__name__ for m in modules if not isinstance(m, Simulator))
 
@@ -109,8 +112,8 @@ class TorchWeight(Weight):
         """Why no algorithm can compress the weight at all, or None."""
         if self.parametrized_by:
             makers = ", ".join(self.parametrized_by)
-            way_out = "call torch.nn.utils.parametrize.remove_parametrizations first"
-            return f"it is parametrized by {makers}; {way_out}"
+            remove = way_out(self.places[0].module, self.places[0].parameter)
+            return f"it is parametrized by {makers}; call {remove or _REMOVE} first"
         if not self.parameter.dtype.is_floating_point:
             return f"its dtype is {self.parameter.dtype}, and corepress compresses floating-point weights"
         if self.parameter.is_meta:
