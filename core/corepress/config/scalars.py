@@ -4,13 +4,14 @@ import math
 import numbers
 import re
 from enum import Enum
+from types import BuiltinFunctionType, FunctionType, MethodDescriptorType
 from typing import Annotated, Any, get_args
 
 from corepress.config.dtypes import DType
 from corepress.config.problems import invalid, shown
 from corepress.config.suggestions import did_you_mean, listed
 
-TypeKey = Annotated[str, "a class, or the name of one"]
+TypeKey = Annotated[str, "a class or a function, or the name of one"]
 NameKey = Annotated[str, "a name, or a regular expression for names"]
 
 PATTERN_SIGNS = frozenset("*+?[]()|^${}\\")
@@ -70,8 +71,21 @@ def to_dtype(value: object, _: Any) -> DType:
 
 
 def to_type_key(value: object, _: Any) -> str:
-    """Accept a class, stored as "module.qualname", or a name."""
-    return f"{value.__module__}.{value.__qualname__}" if isinstance(value, type) else _key(value)
+    """Accept a class or a function, stored as "module.qualname", or a name."""
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, FunctionType | BuiltinFunctionType | MethodDescriptorType):
+        return f"{_home(value)}.{value.__name__}"
+    return _key(value)
+
+
+def _home(function: FunctionType | BuiltinFunctionType | MethodDescriptorType) -> str:
+    """Return the public module of a function, or the class of a method: torch and operator have them elsewhere."""
+    if isinstance(function, MethodDescriptorType):
+        owner = function.__objclass__
+        return "torch.Tensor" if owner.__module__.startswith("torch") else f"{owner.__module__}.{owner.__qualname__}"
+    module = function.__module__ or "torch._C"
+    return "torch" if module.startswith("torch._") else module.removeprefix("_")
 
 
 def to_name_key(value: object, _: Any) -> str:

@@ -36,8 +36,10 @@ def _subject(call: Call) -> Subject:
 
 
 def function_spellings(kind: str) -> frozenset[str]:
-    """Return how a configuration may spell the functions of an operation."""
-    return frozenset({kind, f"torch.{kind}", f"torch.nn.functional.{kind}", f"operator.{kind}"})
+    """Return how a configuration may spell the functions of an operation, also those that change their input."""
+    modules = ("torch", "torch.nn.functional", "torch.Tensor", "operator")
+    in_place = (f"torch.{kind}_", f"torch.nn.functional.{kind}_", f"torch.Tensor.{kind}_", f"operator.i{kind}")
+    return frozenset({kind, *(f"{module}.{kind}" for module in modules), *in_place})
 
 
 def known_functions() -> frozenset[str]:
