@@ -1,5 +1,6 @@
 """Batch normalization behind a layer: its weight is compressed as inference will have it, normalization folded in."""
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -124,7 +125,11 @@ class InBatchNorm(Simulator):
         layer: Any = model.get_submodule(self.pair.layer.module)
         simulators = layer.parametrizations.weight
         scale, shift = _scale_and_shift(self._norm[0])
-        simulators.original.mul_(self._along_axis(scale, simulators.original))
+        seen = simulators.original
+        for member in itertools.takewhile(lambda each: each is not self, simulators):
+            seen = member(seen)
+        # As the weight is shown: products of its own values could be rounded to other integers.
+        simulators.original.copy_(self(seen) * self._along_axis(scale, seen))
         if layer.bias is None:
             layer.register_parameter("bias", nn.Parameter(shift.to(simulators.original.dtype)))
         else:

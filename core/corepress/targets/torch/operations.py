@@ -32,13 +32,13 @@ class Operation:
 
     def activations(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[Path, Tensor]]:
         """Yield the tensors among the arguments that are activations, each with its path in `(args, kwargs)`."""
-        for path, leaf in leaves((args, kwargs)):
-            if isinstance(leaf, Tensor) and (self.inputs is ALL or self._is_input(path)):
-                yield path, leaf
-
-    def _is_input(self, path: Path) -> bool:
-        where, argument = path[:2]
-        return argument < len(self.inputs) if where == 0 else argument in self.inputs
+        positional = args if self.inputs is ALL else args[: len(self.inputs)]
+        named = {key: kwargs[key] for key in kwargs if self.inputs is ALL or key in self.inputs}
+        for where, arguments in enumerate((enumerate(positional), named.items())):
+            for key, given in arguments:
+                # Most arguments are tensors themselves.
+                found = [((where, key), given)] if isinstance(given, Tensor) else leaves(given, (where, key))
+                yield from ((path, leaf) for path, leaf in found if isinstance(leaf, Tensor))
 
 
 _RANKS = (1, 2, 3)

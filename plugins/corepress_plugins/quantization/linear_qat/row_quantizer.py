@@ -7,6 +7,7 @@ from corepress_plugins.quantization.integers import Integers
 from corepress_plugins.quantization.linear_qat.config import ObserverType
 from corepress_plugins.quantization.linear_qat.histogram import HistogramObserver
 from corepress_plugins.quantization.linear_qat.observers import RangeObserver
+from corepress_plugins.quantization.linear_qat.remembered import Remembered
 from corepress_plugins.quantization.linear_qat.rounding import learned, rounded
 from corepress_plugins.quantization.scales import ScaleRule
 
@@ -35,6 +36,7 @@ class RowQuantizer(nn.Module):
             self.observer = HistogramObserver(integers)
         else:
             self.observer = RangeObserver(observer, count, integers)
+        self._known = Remembered[tuple[Tensor, Tensor]]()
         if learns:
             self.scale = nn.Parameter(torch.ones(count))
             self.zero_point = nn.Parameter(torch.zeros(count), requires_grad=not integers.symmetric)
@@ -70,7 +72,7 @@ class RowQuantizer(nn.Module):
     def scaling(self) -> tuple[Tensor, Tensor]:
         """Return the scales and zero points (count,), float32; scales are numbers of half precision if possible."""
         if not self.learns:
-            return self._observed()
+            return self._known.value(self.observer.buffers(), self._observed)
         scale = self.scale.detach().float()
         as_half = float(scale.max()) >= _SMALLEST_HALF_SCALE
         rule = ScaleRule(self.integers, half_width=1.0, as_half=as_half, fits_half=False)
