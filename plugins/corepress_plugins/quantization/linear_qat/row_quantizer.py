@@ -12,6 +12,8 @@ from corepress_plugins.quantization.linear_qat.rounding import learned, rounded
 from corepress_plugins.quantization.scales import ScaleRule
 
 _SMALLEST_HALF_SCALE = 2.0**-20
+_LEAST = 2.0**-40
+"""The least scale that is used: an optimizer can take a learned one below zero, and its inverse must stay finite."""
 
 
 class RowQuantizer(nn.Module):
@@ -73,7 +75,7 @@ class RowQuantizer(nn.Module):
         """Return the scales and zero points (count,), float32; scales are numbers of half precision if possible."""
         if not self.learns:
             return self._known.value(self.observer.buffers(), self._observed)
-        scale = self.scale.detach().float()
+        scale = self.scale.detach().float().clamp_min(_LEAST)
         as_half = float(scale.max()) >= _SMALLEST_HALF_SCALE
         rule = ScaleRule(self.integers, half_width=1.0, as_half=as_half, fits_half=False)
         zero_point = self.zero_point.detach().float().round().clamp(self.integers.low, self.integers.high)
