@@ -1,7 +1,7 @@
 """Activation quantizers: quantization in the making, of one activation of a torch model."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from corepress.algorithm.activation import ActivationQuantization
 
@@ -39,6 +39,15 @@ class ActivationQuantizer(nn.Module):
     def step(self) -> None:
         """Advance the schedule by one step of the user's training loop."""
         self.step_count += 1
+
+    @torch.no_grad()
+    def make_alike(self) -> None:
+        """Give all ranks of a distributed training the same state: that of rank 0, unless a subclass merges them.
+
+        Called in each step, on all ranks.
+        """
+        for tensor in (*self.parameters(), *self.buffers()):
+            distributed.broadcast(tensor, 0)
 
     def quantization(self) -> ActivationQuantization | None:
         """Return the quantization as it is now; None before any activation was seen."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Self, TextIO, TypeAlias
 
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from corepress.calibration.batches import peeked
 from corepress.config import Document, Problem, raise_problems
@@ -229,6 +230,8 @@ class Pipeline:
         """
         if is_program(model):
             raise PlanError("a Core ML program cannot be trained; prepare the torch model, or use compress()")
+        if isinstance(model, DistributedDataParallel):
+            raise PlanError("the model is wrapped in DistributedDataParallel; prepare it first, and then wrap it")
         target = self._target(model, example_inputs)
         assert isinstance(target, TorchTarget)
         blueprint = self._blueprint(target, True, minimum_deployment_target, strict)

@@ -21,6 +21,7 @@ from corepress.pipeline.planner import require_finite
 from corepress.pipeline.protocol import LossFunction
 from corepress.pipeline.provenance import plugin_versions, signed
 from corepress.pipeline.quantizers import finish_quantizers, quantizers_of, require_observed
+from corepress.pipeline.ranks import are_several, make_alike, unwrapped
 from corepress.pipeline.recipe import Recipe
 from corepress.pipeline.report import Report
 from corepress.pipeline.run import Run, watched
@@ -79,6 +80,8 @@ class TrainingRun:
     def step(self) -> None:
         """Advance every schedule by one step of the training loop.
 
+        All ranks of a distributed training call it: what each has observed is merged, and they go on alike.
+
         Raises:
             WeightError: some weights are NaN or infinite; nothing has advanced.
         """
@@ -88,9 +91,12 @@ class TrainingRun:
         require_finite(self.weights.values())
         self._watch_learned()
         self.steps += 1
+        quantizers = quantizers_of(self.model, self.owner).values()
+        if are_several():
+            make_alike(self.model, quantizers, self.owner)
         for weight in self.weights.values():
             simulation.step(weight, self.owner)
-        for quantizer in quantizers_of(self.target.model, self.owner).values():
+        for quantizer in quantizers:
             quantizer.step()
         registry().notify("on_step", run=self.run, step=self.steps)
 
@@ -143,7 +149,8 @@ class TrainingRun:
         """Turn simulators into compressed weights, run the one-shot stages, and return the model.
 
         Args:
-            model: the prepared model or a copy of it; by default the one that was prepared.
+            model: the prepared model or a copy of it, which may be wrapped for distributed training; by default the
+                one that was prepared.
             inplace: change it, instead of a copy. Finalizing it a second time changes nothing.
             data: batches of calibration data, where a one-shot stage needs them.
             loss_fn: `loss_fn(model, batch)`, where a one-shot stage needs gradients.
@@ -153,7 +160,7 @@ class TrainingRun:
             WeightError: training has made weights NaN or infinite.
         """
         self.recipe.require_given(data, loss_fn, trained=True)
-        base = self.model if model is None else model
+        base = self.model if model is None else unwrapped(model)
         source = TorchTarget(base)
         if vars(base).get(_FINALIZED_BY) == self.owner:
             return base

@@ -70,6 +70,11 @@ class InBatchNorm(Simulator):
         self._norm = (model.get_submodule(pair.norm.module),)
 
     @property
+    def norm(self) -> nn.Module:
+        """The normalization."""
+        return self._norm[0]
+
+    @property
     def folds(self) -> bool:
         """Whether the normalization is folded into the layer in the end."""
         return self.wrapped.batch_norm == "fold"
@@ -124,7 +129,7 @@ class InBatchNorm(Simulator):
         """Fold the normalization into the layer, and leave the simulator itself on the weight."""
         layer: Any = model.get_submodule(self.pair.layer.module)
         simulators = layer.parametrizations.weight
-        scale, shift = _scale_and_shift(self._norm[0])
+        scale, shift = _scale_and_shift(self.norm)
         seen = simulators.original
         for member in itertools.takewhile(lambda each: each is not self, simulators):
             seen = member(seen)
@@ -138,7 +143,7 @@ class InBatchNorm(Simulator):
         model.set_submodule(self.pair.norm.module, nn.Identity())
 
     def _factor(self, weight: Tensor) -> Tensor:
-        scale, _ = _scale_and_shift(self._norm[0])
+        scale, _ = _scale_and_shift(self.norm)
         scale = scale.where(scale != 0, 1.0)
         if not self.folds:
             # Powers of two, by which the scales of an encoding are divided without rounding.

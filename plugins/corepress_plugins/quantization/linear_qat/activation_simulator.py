@@ -62,6 +62,12 @@ class ObservedActivation(ActivationQuantizer):
         scale, zero_point = self.rows.scaling()
         return ActivationQuantization(scale=float(scale), zero_point=int(zero_point), dtype=self.dtype)
 
+    @torch.no_grad()
+    def make_alike(self) -> None:
+        """Take the range over all ranks: the one that the whole batch of all of them would have."""
+        self.rows.merge_ranks()
+        super().make_alike()
+
     def _shown(self, values: Tensor) -> Tensor:
         if not self.training:
             return finished(values, *self.rows.scaling(), self.rows.integers)

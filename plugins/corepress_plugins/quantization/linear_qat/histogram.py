@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from corepress.algorithm import NonFiniteInputError
 from corepress_plugins.quantization.integers import Integers
@@ -55,6 +55,21 @@ class HistogramObserver(nn.Module):
         self._widen(largest)
         reach = float(self.reach)
         self.counts += torch.histc(values.double(), _BINS, -reach, reach)
+
+    @torch.no_grad()
+    def merge_ranks(self) -> None:
+        """Average the counts of all ranks of a distributed training.
+
+        A sum would count again, in each step, what was merged in the steps before.
+        """
+        distributed.all_reduce(self.low, distributed.ReduceOp.MIN)
+        distributed.all_reduce(self.high, distributed.ReduceOp.MAX)
+        widest = self.reach.clone()
+        distributed.all_reduce(widest, distributed.ReduceOp.MAX)
+        if float(widest):
+            self._widen(float(widest))
+        distributed.all_reduce(self.counts)
+        self.counts /= distributed.get_world_size()
 
     def ranges(self) -> tuple[Tensor, Tensor]:
         """Return the range of the least squared error, in float32: a part of that of all values."""

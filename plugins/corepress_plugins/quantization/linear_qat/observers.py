@@ -1,7 +1,7 @@
 """Observers: the range of each row of values, tracked over time."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from corepress.algorithm import NonFiniteInputError
 from corepress_plugins.quantization.clipping import best_ratios
@@ -60,6 +60,11 @@ class RangeObserver(nn.Module):
             share = _WEIGHT_OF_NEW[self.kind]
             self.low.lerp_(low.to(self.low.dtype), share)
             self.high.lerp_(high.to(self.high.dtype), share)
+
+    def merge_ranks(self) -> None:
+        """Take the widest range of all ranks of a distributed training."""
+        distributed.all_reduce(self.low, distributed.ReduceOp.MIN)
+        distributed.all_reduce(self.high, distributed.ReduceOp.MAX)
 
     def ranges(self) -> tuple[Tensor, Tensor]:
         """Return the smallest and the largest value (count,) of each row, in float32."""

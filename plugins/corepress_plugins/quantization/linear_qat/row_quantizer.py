@@ -61,6 +61,10 @@ class RowQuantizer(nn.Module):
                 self.scale.copy_(scale)
                 self.zero_point.copy_(zero_point)
 
+    def merge_ranks(self) -> None:
+        """Merge what all ranks of a distributed training have observed."""
+        self.observer.merge_ranks()
+
     def forward(self, rows: Tensor, factor: Tensor | None = None) -> Tensor:
         """Return rows as they are quantized, times a factor (count,) that is taken off again."""
         used = self.scaling()
