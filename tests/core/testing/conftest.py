@@ -27,8 +27,10 @@ def failing_checks():
 
 
 def _errors(contract, name):
-    wanted = inspect.signature(getattr(contract, name)).parameters
+    check = getattr(contract, name)
+    wanted = inspect.signature(check).parameters
     offered = {"config": contract.configs, "make_model": contract.models}
+    offered |= {mark.args[0]: list(mark.args[1]) for mark in getattr(check, "pytestmark", ())}
     for values in itertools.product(*(offered[argument] for argument in wanted if argument != "self")):
         subject = contract()
         subject.setup_method()
