@@ -23,12 +23,12 @@ def fine_tuned(model: nn.Module) -> Callable[[], nn.Module]:
     return lambda: trained(model, Pipeline([Stage("dkm", CONFIG)]), EPOCHS)
 
 
-def trained(model: nn.Module, pipeline: Any, epochs: int) -> nn.Module:
+def trained(model: nn.Module, pipeline: Any, epochs: int, rate: float = RATE) -> nn.Module:
     """Return a copy of a network, trained by a pipeline; the float network is its teacher."""
     student = pipeline.prepare(model, [2, 3, 32, 32]).train()
-    optimizer = torch.optim.SGD(student.parameters(), lr=RATE, momentum=0.9, nesterov=True)
+    optimizer = torch.optim.SGD(student.parameters(), lr=rate, momentum=0.9, nesterov=True)
     steps = epochs * (len(cifar.images("train")[1]) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
     for inputs, labels in batches(epochs):
         with torch.no_grad():
             wanted = model(inputs)

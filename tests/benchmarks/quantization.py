@@ -1,11 +1,12 @@
 """A real result: ResNet-20 on CIFAR-10 with quantized weights and activations, calibrated or trained shortly."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from tests.benchmarks import cifar
-from tests.benchmarks.fine_tuning import EPOCHS, trained
+from tests.benchmarks.fine_tuning import EPOCHS, RATE, trained
 from tests.benchmarks.job import Job
 from tests.benchmarks.judging import judge_accuracy
 from tests.benchmarks.palettes import calibration
@@ -72,16 +73,43 @@ def calibrated_by_peer(model: nn.Module) -> Callable[[], nn.Module]:
 Train = Callable[[], nn.Module]
 
 
-def in_training(epochs: int, *stages: tuple[str, dict[str, Any]]) -> Callable[[nn.Module], Train]:
+def in_training(epochs: int, *stages: tuple[str, dict[str, Any]], rate: float = RATE) -> Callable[[nn.Module], Train]:
     """Return the training of a copy of the network by some stages."""
 
     def work(model: nn.Module) -> Train:
         from corepress import Pipeline, Stage
 
         pipeline = Pipeline([Stage(name, {"global_config": options}) for name, options in stages])
-        return lambda: trained(model, pipeline, epochs)
+        return lambda: trained(model, pipeline, epochs, rate)
 
     return work
+
+
+class _Peer:
+    """Linear quantization in training by coremltools, with the verbs of a pipeline."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.options = options
+
+    def prepare(self, model: nn.Module, shape: list[int]) -> nn.Module:
+        from coremltools.optimize.torch.quantization import LinearQuantizer, LinearQuantizerConfig
+
+        config = LinearQuantizerConfig.from_dict({"global_config": self.options})
+        self.quantizer = LinearQuantizer(copy.deepcopy(model), config)
+        prepared: nn.Module = self.quantizer.prepare(example_inputs=(torch.zeros(shape),))
+        return prepared
+
+    def step(self) -> None:
+        self.quantizer.step()
+
+    def finalize(self) -> nn.Module:
+        finished: nn.Module = self.quantizer.finalize()
+        return finished
+
+
+def by_peer(epochs: int, options: dict[str, Any]) -> Callable[[nn.Module], Train]:
+    """Return the same training by coremltools."""
+    return lambda model: lambda: trained(model, _Peer(options), epochs)
 
 
 _INT4, _FLOAT = {"weight_dtype": "int4"}, {"weight_dtype": "float32"}
@@ -98,7 +126,10 @@ JOBS = {
         (
             "cifar_w4a8",
             f"ResNet-20: W4A8, {_SHORT} epochs",
-            {"corepress": in_training(_SHORT, _trained_with(_INT4, _SHORT))},
+            {
+                "corepress": in_training(_SHORT, _trained_with(_INT4, _SHORT)),
+                "coremltools": by_peer(_SHORT, _trained_with({"weight_dtype": "qint4"}, _SHORT)[1]),
+            },
         ),
         (
             "cifar_sparse_w4a8",
@@ -108,7 +139,7 @@ JOBS = {
         (
             "cifar_sparse_dkm_a8",
             f"ResNet-20: 75 % sparse, DKM 2 bits, A8, {_LONGEST} epochs",
-            {"corepress": in_training(_LONGEST, _pruned(_LONGEST), _DKM, _trained_with(_FLOAT, _LONGEST))},
+            {"corepress": in_training(_LONGEST, _pruned(_LONGEST), _DKM, _trained_with(_FLOAT, _LONGEST), rate=0.06)},
         ),
     )
 }

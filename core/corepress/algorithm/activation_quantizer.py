@@ -11,7 +11,8 @@ class ActivationQuantizer(nn.Module):
 
     Keep all state in buffers and parameters, so that a state dict restores a run exactly; parameters, such as a learned
     scale, are trained by the user's optimizer. `step_count` counts the calls of `step`. One quantizer may serve several
-    sites, whose activations then share a scale.
+    sites, whose activations then share a scale: `extra_repr` says how it quantizes, and must say the same for the
+    configurations of all these sites.
     """
 
     owner: str = ""

@@ -11,7 +11,7 @@ from corepress.encoding import CompositionError, Dense, DenseForm, Form, Sparse,
 from corepress.errors import PlanError, StateError
 from corepress.pipeline.blueprint import Blueprint, StagePlan
 from corepress.pipeline.encoder import view_of
-from corepress.pipeline.quantizers import attach_quantizers
+from corepress.pipeline.quantizers import attach_quantizers, quantizers_for
 from corepress.pipeline.report import some_of
 from corepress.pipeline.threads import one_thread
 from corepress.targets import TorchTarget, TorchWeight, simulation, torch_weights
@@ -28,11 +28,12 @@ def attach_all(blueprint: Blueprint, target: TorchTarget, owner: str, seed: int)
     """
     with one_thread():
         ready = _simulators_for(blueprint, target, owner, seed)
+        quantizers = quantizers_for(blueprint, target, owner)
     weights = {id(weight): weight for weight, _ in ready}.values()
     with restructuring(target.model), all_or_nothing(weights, values=False):
         for weight, simulator in ready:
             simulation.attach(weight, simulator.to(weight.parameter.device))
-        attach_quantizers(blueprint, target, owner)
+        attach_quantizers(quantizers, target, owner)
         if target.knows_activations:
             freeze_batch_norms(target.model, target.graph, owner)
         for weight in weights:

@@ -30,6 +30,7 @@ from corepress.targets import Activation, Target, Weight
 from corepress.targets.deployment import DeploymentTarget
 from corepress.targets.devices import device_warnings
 from corepress.targets.support import check as check_target
+from corepress.targets.support import check_activations
 
 
 def draw_up(
@@ -91,6 +92,11 @@ def draw_up(
                 if not trains and _corrects_bias(stage, match.config):
                     biases[draft.weight.name] = draft.weight.bias_obstacle
         activations = activation_tasks(stage, resolution, sites, trains)
+        if activations and deployment is not None and not program:
+            try:
+                check_activations(deployment)
+            except ExportError as lack:
+                problems.append(f"{stage.label}: {lack}")
         corrected = frozenset(name for name, obstacle in biases.items() if obstacle is None)
         plans.append(StagePlan(stage, tasks, trains, activations, corrected))
         if uncorrected := {name: obstacle for name, obstacle in biases.items() if obstacle is not None}:

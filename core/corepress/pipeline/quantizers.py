@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from corepress.algorithm import ActivationQuantization, ActivationQuantizer
-from corepress.errors import StateError
+from corepress.errors import PlanError, StateError
 from corepress.pipeline.blueprint import Blueprint
 from corepress.targets import TorchTarget
 from corepress.targets.torch.attachment import attach, attached, replace
@@ -14,9 +14,16 @@ from corepress.targets.torch.call_graph import Point, Site
 from corepress.targets.torch.placement import Group, place
 from corepress.targets.torch.quantized import QuantizedActivation
 
+Quantizers = Mapping[tuple[Point, ...], ActivationQuantizer]
+"""Quantizers by the activations that share them."""
 
-def attach_quantizers(blueprint: Blueprint, target: TorchTarget, owner: str) -> None:
-    """Attach the quantizers of training stages to the activations of a model; some activations share one."""
+
+def quantizers_for(blueprint: Blueprint, target: TorchTarget, owner: str) -> Quantizers | None:
+    """Return the quantizers of training stages for the activations of a model; None where nothing is planned.
+
+    Raises:
+        PlanError: activations that share a scale are configured differently.
+    """
     planned = {
         name: (plan.stage, task.config)
         for plan in blueprint.stages
@@ -24,20 +31,32 @@ def attach_quantizers(blueprint: Blueprint, target: TorchTarget, owner: str) -> 
         for name, task in plan.activations.items()
     }
     if not planned:
-        return
+        return None
 
     def made(group: Group) -> ActivationQuantizer | None:
+        found: dict[str, ActivationQuantizer] = {}
         for site in group.owners:
             stage, config = planned[str(site)]
             quantizer: ActivationQuantizer | None = stage.implementation.quantizer(group.facts, config)
             if quantizer is not None:
                 quantizer.owner, quantizer.stage = owner, stage.index
-                return quantizer
-        return None
+                found[str(site)] = quantizer
+        ways = {quantizer.extra_repr(): f"{site} ({quantizer.extra_repr()})" for site, quantizer in found.items()}
+        if len(ways) > 1:
+            raise PlanError(
+                f"{' and '.join(ways.values())} share the scale of an activation, and are configured differently; give "
+                "them the same options for activations, or leave all but one in float (activation_dtype float32)"
+            )
+        return next(iter(found.values()), None)
 
     groups = place(target.graph, lambda site: str(site) in planned)
-    quantizers = {group.points: quantizer for group in groups if (quantizer := made(group)) is not None}
-    attach(target.model, owner, quantizers, {call.site for call in target.graph.calls})
+    return {group.points: quantizer for group in groups if (quantizer := made(group)) is not None}
+
+
+def attach_quantizers(quantizers: Quantizers | None, target: TorchTarget, owner: str) -> None:
+    """Attach quantizers to the activations of a model."""
+    if quantizers is not None:
+        attach(target.model, owner, quantizers, {call.site for call in target.graph.calls})
 
 
 def quantizers_of(model: nn.Module, owner: str) -> dict[str, ActivationQuantizer]:

@@ -40,6 +40,15 @@ def check(form: Form, target: Any, *, program: bool = False) -> None:
     raise ExportError(f"{form.describe()} needs {needed}, but {given}; {' or '.join(ways_out)}")
 
 
+def check_activations(target: DeploymentTarget) -> None:
+    """Raise ExportError, with the way out, when the target has no quantized activations."""
+    if target < DeploymentTarget.iOS17:
+        raise ExportError(
+            f"quantized activations need iOS17, but minimum_deployment_target is {target}; raise the target, or leave "
+            "activations in float (activation_dtype float32)"
+        )
+
+
 def _newer_than_ios16(form: Form) -> Iterator[str]:
     """Yield, for each trait that arrived with iOS18, what to do without it."""
     if isinstance(form, SparseForm) and not isinstance(form.payload, DenseForm):

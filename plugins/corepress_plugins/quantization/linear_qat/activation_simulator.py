@@ -26,6 +26,8 @@ class ObservedActivation(ActivationQuantizer):
         super().__init__()
         affine = config.quantization_scheme is QuantizationScheme.affine or site.non_negative
         scheme = QuantizationScheme.affine if affine else QuantizationScheme.symmetric
+        self.config = config
+        self.scheme = scheme
         self.dtype = config.activation_dtype
         self.milestones = Milestones.of(config.milestones)
         self.rows = RowQuantizer(
@@ -61,6 +63,11 @@ class ObservedActivation(ActivationQuantizer):
             return None
         scale, zero_point = self.rows.scaling()
         return ActivationQuantization(scale=float(scale), zero_point=int(zero_point), dtype=self.dtype)
+
+    def extra_repr(self) -> str:
+        """Say how the range becomes integers."""
+        config = self.config
+        return f"{config.activation_dtype}, {self.scheme}, {config.activation_observer}, {config.algorithm}"
 
     @torch.no_grad()
     def make_alike(self) -> None:
