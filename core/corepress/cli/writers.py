@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from corepress import coreml
 from corepress.cli.models import safetensors_torch
 from corepress.errors import ExportError
-from corepress.targets.metadata import PROVENANCE
+from corepress.targets.torch.metadata import PROVENANCE
 
 
 def write_pt(model: nn.Module, path: Path) -> None:

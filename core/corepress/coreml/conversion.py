@@ -20,8 +20,8 @@ from corepress.encoding import Dense
 from corepress.errors import ExportError, PrecisionWarning
 from corepress.targets import torch_weights
 from corepress.targets.deployment import DeploymentTarget
-from corepress.targets.metadata import PROVENANCE
 from corepress.targets.support import check
+from corepress.targets.torch.metadata import PROVENANCE
 from corepress.warn import warn_user
 
 # It would transpose a marker's data, and the encoding could no longer take its place.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from corepress.encoding import WeightEncoding
 from corepress.errors import ExportError
-from corepress.targets.metadata import PREFIX
+from corepress.targets.torch.metadata import PREFIX
 
 _FIRST_CODE, _LAST_CODE = 0x0400, 0x7BFF  # the bit patterns of the positive normal numbers of float16
 _MARKER_OPS = {"constexpr_blockwise_shift_scale", "constexpr_affine_dequantize"}

@@ -27,7 +27,7 @@ from corepress.errors import PlanError
 from corepress.pipeline.report import some_of
 from corepress.targets import Activation, Target, Weight
 from corepress.targets.deployment import DeploymentTarget
-from corepress.targets.torch_kinds import known_types
+from corepress.targets.torch.kinds import known_types
 
 T = TypeVar("T")
 

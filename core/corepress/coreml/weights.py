@@ -18,7 +18,7 @@ from corepress.encoding import Affine, Dense, DenseForm, Form, Palettized, Spars
 from corepress.errors import ExportError, WeightError
 from corepress.targets import Realized, Weight
 from corepress.targets.deployment import DeploymentTarget
-from corepress.targets.torch_kinds import spellings
+from corepress.targets.torch.kinds import spellings
 
 LAYERS = {
     "conv": ("weight",),

@@ -14,10 +14,11 @@ from corepress.pipeline.encoder import view_of
 from corepress.pipeline.quantizers import attach_quantizers, quantizers_for
 from corepress.pipeline.report import some_of
 from corepress.pipeline.threads import one_thread
-from corepress.targets import TorchTarget, TorchWeight, simulation, torch_weights
-from corepress.targets.torch.batch_norm import InBatchNorm, foldable_norm
-from corepress.targets.torch.freezing import freeze_batch_norms
-from corepress.targets.torch.structure import restructuring
+from corepress.targets import TorchTarget, TorchWeight, torch_weights
+from corepress.targets.torch import simulation
+from corepress.targets.torch.activations.batch_norm import InBatchNorm, foldable_norm
+from corepress.targets.torch.activations.freezing import freeze_batch_norms
+from corepress.targets.torch.activations.structure import restructuring
 from corepress.targets.transaction import all_or_nothing
 
 

@@ -22,10 +22,10 @@ from corepress.pipeline.run import Run
 from corepress.pipeline.stage import Stage, bind
 from corepress.pipeline.training import TrainingRun, begun
 from corepress.targets import Target, TorchTarget, open_target
-from corepress.targets.copying import copied
 from corepress.targets.deployment import DeploymentTarget
 from corepress.targets.devices import parse_compute_units
 from corepress.targets.opening import is_program
+from corepress.targets.torch.copying import copied
 from corepress.warn import warn_user
 
 Model: TypeAlias = Any

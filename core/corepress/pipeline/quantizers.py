@@ -8,11 +8,11 @@ from corepress.algorithm import ActivationQuantization, ActivationQuantizer
 from corepress.errors import PlanError, StateError
 from corepress.pipeline.blueprint import Blueprint
 from corepress.targets import TorchTarget
-from corepress.targets.torch.attachment import attach, attached, replace
-from corepress.targets.torch.batch_norm import moved
-from corepress.targets.torch.call_graph import Point, Site
-from corepress.targets.torch.placement import Group, place
-from corepress.targets.torch.quantized import QuantizedActivation
+from corepress.targets.torch.activations.attachment import attach, attached, replace
+from corepress.targets.torch.activations.batch_norm import moved
+from corepress.targets.torch.activations.call_graph import Point, Site
+from corepress.targets.torch.activations.placement import Group, place
+from corepress.targets.torch.activations.quantized import QuantizedActivation
 
 Quantizers = Mapping[tuple[Point, ...], ActivationQuantizer]
 """Quantizers by the activations that share them."""

@@ -7,7 +7,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from corepress.algorithm import ActivationQuantizer
-from corepress.targets.torch.batch_norm import InBatchNorm
+from corepress.targets.torch.activations.batch_norm import InBatchNorm
 
 
 def are_several() -> bool:

@@ -21,7 +21,8 @@ from corepress.pipeline.memory import Trimmer
 from corepress.pipeline.report import Report, Row, some_of
 from corepress.pipeline.stage import BoundStage
 from corepress.plugin import registry
-from corepress.targets import Target, TorchWeight, simulation
+from corepress.targets import Target, TorchWeight
+from corepress.targets.torch import simulation
 from corepress.targets.transaction import take_all
 
 

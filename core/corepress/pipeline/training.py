@@ -28,11 +28,12 @@ from corepress.pipeline.run import Run, watched
 from corepress.pipeline.saved import SimulatorStates, require_entries, require_fitting
 from corepress.pipeline.threads import one_thread
 from corepress.plugin import registry
-from corepress.targets import TorchTarget, TorchWeight, simulation, torch_weights
-from corepress.targets.torch.attachment import attached
-from corepress.targets.torch.batch_norm import fold_all
-from corepress.targets.torch.freezing import thaw
-from corepress.targets.torch.structure import restructuring
+from corepress.targets import TorchTarget, TorchWeight, torch_weights
+from corepress.targets.torch import simulation
+from corepress.targets.torch.activations.attachment import attached
+from corepress.targets.torch.activations.batch_norm import fold_all
+from corepress.targets.torch.activations.freezing import thaw
+from corepress.targets.torch.activations.structure import restructuring
 from corepress.targets.transaction import all_or_nothing, undoing
 from corepress.warn import warn_user
 

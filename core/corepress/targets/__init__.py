@@ -2,9 +2,9 @@
 
 from corepress.targets.base import Activation, Realized, Target, Weight
 from corepress.targets.opening import open_target
-from corepress.targets.state import load_state
-from corepress.targets.torch_target import TorchTarget
-from corepress.targets.torch_weights import TorchWeight, torch_weights
+from corepress.targets.torch.state import load_state
+from corepress.targets.torch.target import TorchTarget
+from corepress.targets.torch.weights import TorchWeight, torch_weights
 
 __all__ = [
     "Activation",

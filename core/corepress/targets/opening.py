@@ -9,7 +9,7 @@ from torch import nn
 
 from corepress.errors import PlanError
 from corepress.targets.base import Target
-from corepress.targets.torch_target import TorchTarget
+from corepress.targets.torch.target import TorchTarget
 
 # By name: reading programs is a room above this one, and imports coremltools.
 _PROGRAMS = "corepress.coreml.target"

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from functools import partial
 
 from corepress.encoding.memory import write_back
-from corepress.targets import metadata, simulation
-from corepress.targets.torch_weights import TorchWeight
+from corepress.targets.torch import metadata, simulation
+from corepress.targets.torch.weights import TorchWeight
 
 Undo = tuple[str, Callable[[], None]]
 """What is restored, for messages, and how."""

@@ -6,7 +6,8 @@ from torch import nn
 
 from corepress.algorithm import Simulator
 from corepress.encoding import Dense
-from corepress.targets import simulation, torch_weights
+from corepress.targets import torch_weights
+from corepress.targets.torch import simulation
 from corepress.targets.transaction import all_or_nothing, take_all, undoing
 from corepress.testing.snapshot import Snapshot
 

@@ -11,7 +11,7 @@ from corepress.config import entries
 from corepress.errors import PlanError
 from corepress.pipeline import BoundCompressor, Pipeline, Stage
 from corepress.targets import TorchTarget
-from corepress.targets.copying import copied
+from corepress.targets.torch.copying import copied
 from corepress_plugins.palettization.skm.config import SKMPalettizerConfig
 from corepress_plugins.palettization.skm.sensitivity import sensitivity_of
 from corepress_plugins.palettization.skm.sensitivity_file import require_writable, write_sensitivity

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from corepress.targets.torch.attachment import quantizing_modes
+from corepress.targets.torch.activations.attachment import quantizing_modes
 from corepress_plugins.quantization import LinearQuantizer
 from corepress_plugins.quantization.linear_qat.weight_simulator import WeightSimulator
 

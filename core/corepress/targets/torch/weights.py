@@ -16,11 +16,11 @@ from corepress.encoding import Dense, Sparse, WeightEncoding
 from corepress.encoding.memory import shares_elements
 from corepress.errors import StateError, WeightError
 from corepress.plugin import ModuleKind, WeightLayout
-from corepress.targets import metadata
 from corepress.targets.base import Realized, Weight
-from corepress.targets.computed import hooks_on, way_out
-from corepress.targets.torch_inputs import See, listening
-from corepress.targets.torch_kinds import kind_of, kinds_by_class, type_spellings
+from corepress.targets.torch import metadata
+from corepress.targets.torch.computed import hooks_on, way_out
+from corepress.targets.torch.inputs import See, listening
+from corepress.targets.torch.kinds import kind_of, kinds_by_class, type_spellings
 
 _REMOVE = "torch.nn.utils.parametrize.remove_parametrizations"
 

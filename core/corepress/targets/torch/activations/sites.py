@@ -3,10 +3,10 @@
 import attrs
 
 from corepress.config import Alias, Subject
-from corepress.targets.torch.call_graph import Call, CallGraph, Site
-from corepress.targets.torch.operations import OPERATIONS
-from corepress.targets.torch.placement import units
-from corepress.targets.torch_kinds import class_spellings
+from corepress.targets.torch.activations.call_graph import Call, CallGraph, Site
+from corepress.targets.torch.activations.operations import OPERATIONS
+from corepress.targets.torch.activations.placement import units
+from corepress.targets.torch.kinds import class_spellings
 
 
 @attrs.frozen(eq=False)

@@ -6,10 +6,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from corepress.algorithm import ActivationQuantizer
-from corepress.targets.torch.attachment import attached
-from corepress.targets.torch.batch_norm import InBatchNorm
-from corepress.targets.torch.call_graph import CallGraph, Point
-from corepress.targets.torch.placement import units
+from corepress.targets.torch.activations.attachment import attached
+from corepress.targets.torch.activations.batch_norm import InBatchNorm
+from corepress.targets.torch.activations.call_graph import CallGraph, Point
+from corepress.targets.torch.activations.placement import units
 
 
 class _Freeze:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 
 from torch import nn
 
-from corepress.targets.torch.call_graph import Point, Site
-from corepress.targets.torch.frames import modes_on
-from corepress.targets.torch.quantizing import QuantizingMode
+from corepress.targets.torch.activations.call_graph import Point, Site
+from corepress.targets.torch.activations.frames import modes_on
+from corepress.targets.torch.activations.quantizing import QuantizingMode
 
 CHILD = "activation_quantizers"
 """The submodule of a module that holds the quantizers of the calls that it makes."""

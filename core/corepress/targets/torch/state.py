@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from corepress.encoding.memory import write_back
 from corepress.errors import StateError
-from corepress.targets import metadata
+from corepress.targets.torch import metadata
 from corepress.targets.transaction import Undo, undoing
 
 M = TypeVar("M", bound=nn.Module)

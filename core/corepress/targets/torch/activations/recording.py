@@ -9,10 +9,16 @@ from torch import Tensor, nn
 
 from corepress.calibration.nested import tensors
 from corepress.calibration.undisturbed import undisturbed
-from corepress.targets.torch.call_graph import Call, CallGraph, Read, Site
-from corepress.targets.torch.example_inputs import Inputs, arguments_of
-from corepress.targets.torch.frames import ModuleMode
-from corepress.targets.torch.operations import is_activation, is_float, is_non_negative, kind_of, operation_of
+from corepress.targets.torch.activations.call_graph import Call, CallGraph, Read, Site
+from corepress.targets.torch.activations.example_inputs import Inputs, arguments_of
+from corepress.targets.torch.activations.frames import ModuleMode
+from corepress.targets.torch.activations.operations import (
+    is_activation,
+    is_float,
+    is_non_negative,
+    kind_of,
+    operation_of,
+)
 
 _OPERANDS = 2
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from corepress.config.suggestions import did_you_mean
 from corepress.errors import PlanError
-from corepress.targets.torch_weights import TorchWeight
+from corepress.targets.torch.weights import TorchWeight
 
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict)
 

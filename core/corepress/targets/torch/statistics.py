@@ -21,10 +21,10 @@ from corepress.calibration.batches import (
 from corepress.calibration.gathering import Gathering, Results
 from corepress.calibration.undisturbed import undisturbed
 from corepress.errors import PlanError
-from corepress.targets.torch_blocks import Block, chosen_blocks
-from corepress.targets.torch_cache import BlockInputs
-from corepress.targets.torch_chain import BlockReached, Run, runs_of
-from corepress.targets.torch_weights import TorchWeight
+from corepress.targets.torch.block_cache import BlockInputs
+from corepress.targets.torch.blocks import Block, chosen_blocks
+from corepress.targets.torch.chain import BlockReached, Run, runs_of
+from corepress.targets.torch.weights import TorchWeight
 
 
 class Calibration:

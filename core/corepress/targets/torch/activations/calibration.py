@@ -10,10 +10,10 @@ from tqdm import tqdm
 from corepress.algorithm import ActivationAlgorithm, NonFiniteInputError, Observer
 from corepress.calibration.batches import check_data, check_number, numbered, run_batch
 from corepress.calibration.undisturbed import undisturbed
-from corepress.targets.torch.attachment import attach, detach
-from corepress.targets.torch.call_graph import CallGraph, Point
-from corepress.targets.torch.placement import place
-from corepress.targets.torch.quantized import QuantizedActivation
+from corepress.targets.torch.activations.attachment import attach, detach
+from corepress.targets.torch.activations.call_graph import CallGraph, Point
+from corepress.targets.torch.activations.placement import place
+from corepress.targets.torch.activations.quantized import QuantizedActivation
 
 _OBSERVING, _FINISHED = "calibration", "calibrated"
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from corepress.errors import PlanError
-from corepress.targets.torch.recording import record
+from corepress.targets.torch.activations.recording import record
 from corepress.testing.snapshot import Snapshot
 
 

@@ -12,7 +12,7 @@ from corepress.calibration.nested import Path, leaves
 from corepress.calibration.spool import Spool
 from corepress.calibration.undisturbed import undisturbed
 from corepress.errors import PlanError
-from corepress.targets.torch_chain import Arguments, BlockReached, Link, Run, hidden_of, hidden_path
+from corepress.targets.torch.chain import Arguments, BlockReached, Link, Run, hidden_of, hidden_path
 
 Entry = tuple[Tensor, dict[Path, Any]]
 """The hidden tensor of a batch, and the arguments of the first block that later blocks get too."""

@@ -14,18 +14,18 @@ from corepress.calibration.batches import LossFunction
 from corepress.config.suggestions import did_you_mean
 from corepress.encoding.memory import overlapping
 from corepress.errors import PlanError, StateError
-from corepress.targets import metadata, simulation
 from corepress.targets.base import Target, Weight
-from corepress.targets.copying import copied, described, uncopyable
-from corepress.targets.torch.attachment import adopt, quantizing_modes
-from corepress.targets.torch.batch_norm import Normalized, normalized_layers
-from corepress.targets.torch.calibration import quantize_activations
-from corepress.targets.torch.call_graph import CallGraph
-from corepress.targets.torch.recording import record
-from corepress.targets.torch.sites import TorchSite, in_float, known_functions, sites
-from corepress.targets.torch_calibration import Calibration
-from corepress.targets.torch_kinds import kind_of, kinds_by_class, known_types, type_spellings
-from corepress.targets.torch_weights import TorchWeight, sibling, torch_weights
+from corepress.targets.torch import metadata, simulation
+from corepress.targets.torch.activations.attachment import adopt, quantizing_modes
+from corepress.targets.torch.activations.batch_norm import Normalized, normalized_layers
+from corepress.targets.torch.activations.calibration import quantize_activations
+from corepress.targets.torch.activations.call_graph import CallGraph
+from corepress.targets.torch.activations.recording import record
+from corepress.targets.torch.activations.sites import TorchSite, in_float, known_functions, sites
+from corepress.targets.torch.copying import copied, described, uncopyable
+from corepress.targets.torch.kinds import kind_of, kinds_by_class, known_types, type_spellings
+from corepress.targets.torch.statistics import Calibration
+from corepress.targets.torch.weights import TorchWeight, sibling, torch_weights
 
 
 class TorchTarget(Target):

@@ -8,7 +8,8 @@ from torch.nn.utils import parametrize
 
 from corepress.algorithm import Simulator
 from corepress.encoding import Affine, Dense, Palettized, Sparse
-from corepress.targets import simulation, torch_weights
+from corepress.targets import torch_weights
+from corepress.targets.torch import simulation
 
 
 class Prune(Simulator):

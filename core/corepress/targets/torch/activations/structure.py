@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from corepress.encoding.memory import write_back
-from corepress.targets.torch.attachment import quantizing_modes
+from corepress.targets.torch.activations.attachment import quantizing_modes
 from corepress.targets.transaction import Undo, undoing
 
 _REGISTERED = (

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from corepress.algorithm import NonFiniteInputError
 from corepress.calibration.nested import rebuilt
 from corepress.errors import PlanError
-from corepress.targets.torch.call_graph import Point, Site
-from corepress.targets.torch.frames import ModuleMode
-from corepress.targets.torch.operations import OPERATIONS, is_activation, kind_of
+from corepress.targets.torch.activations.call_graph import Point, Site
+from corepress.targets.torch.activations.frames import ModuleMode
+from corepress.targets.torch.activations.operations import OPERATIONS, is_activation, kind_of
 from corepress.warn import warn_user
 
 _WATCHED = {kind for kind, operation in OPERATIONS.items() if operation.role not in ("moved", "lookup", "float")}

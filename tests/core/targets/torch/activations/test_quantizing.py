@@ -14,10 +14,10 @@ from torch.utils.checkpoint import checkpoint
 from corepress.algorithm import ActivationQuantization
 from corepress.config import DType
 from corepress.errors import PlanWarning
-from corepress.targets.torch.attachment import CHILD, attach, detach
-from corepress.targets.torch.placement import place
-from corepress.targets.torch.quantized import QuantizedActivation
-from corepress.targets.torch.recording import record
+from corepress.targets.torch.activations.attachment import CHILD, attach, detach
+from corepress.targets.torch.activations.placement import place
+from corepress.targets.torch.activations.quantized import QuantizedActivation
+from corepress.targets.torch.activations.recording import record
 
 COARSE = ActivationQuantization(scale=0.25, zero_point=128, dtype=DType.UINT8)
 pytestmark = pytest.mark.filterwarnings("ignore:.*[Tt]race")

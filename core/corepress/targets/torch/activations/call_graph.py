@@ -6,7 +6,7 @@ from functools import cached_property
 import attrs
 from torch import nn
 
-from corepress.targets.torch.operations import Operation
+from corepress.targets.torch.activations.operations import Operation
 
 
 @attrs.frozen(order=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from corepress.errors import PlanError
-from corepress.targets.computed import hooks_on, way_out
+from corepress.targets.torch.computed import hooks_on, way_out
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -10,8 +10,8 @@ from torch.nn.utils import parametrize
 from corepress.algorithm import Simulator
 from corepress.encoding import Dense, WeightEncoding, slot_for
 from corepress.errors import WeightError
-from corepress.targets import metadata
-from corepress.targets.torch_weights import Place, TorchWeight
+from corepress.targets.torch import metadata
+from corepress.targets.torch.weights import Place, TorchWeight
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -13,9 +13,9 @@ from torch.nn.utils import parametrize
 
 from corepress.algorithm import Simulator
 from corepress.encoding import Affine, WeightEncoding
-from corepress.targets.torch.call_graph import CallGraph, Point, Site
-from corepress.targets.torch.placement import units
-from corepress.targets.torch_weights import TorchWeight
+from corepress.targets.torch.activations.call_graph import CallGraph, Point, Site
+from corepress.targets.torch.activations.placement import units
+from corepress.targets.torch.weights import TorchWeight
 
 
 @attrs.frozen

@@ -10,7 +10,7 @@ from functools import cached_property
 import attrs
 
 from corepress.algorithm import SiteFacts
-from corepress.targets.torch.call_graph import Call, CallGraph, Point, Site
+from corepress.targets.torch.activations.call_graph import Call, CallGraph, Point, Site
 
 _FUSED = {"layer": ("normalization", "activation"), "binary": ("activation",), "normalization": ("activation",)}
 """What may follow an operation of a role as a part of it, in this order."""

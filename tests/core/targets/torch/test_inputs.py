@@ -11,7 +11,7 @@ from corepress.calibration import SecondMoment, collect
 from corepress.calibration.sharing import Sharing
 from corepress.calibration.undisturbed import undisturbed
 from corepress.targets import geometry, torch_weights
-from corepress.targets.torch_inputs import layer_input
+from corepress.targets.torch.inputs import layer_input
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}

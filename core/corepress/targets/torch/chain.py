@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from corepress.calibration.nested import Path, leaves, rebuilt
-from corepress.targets.torch_blocks import Block
+from corepress.targets.torch.blocks import Block
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Identity = tuple[Any, ...]

@@ -20,7 +20,8 @@ from corepress.encoding import (
     round_significand,
 )
 from corepress.errors import StateError
-from corepress.targets import metadata, torch_weights
+from corepress.targets import torch_weights
+from corepress.targets.torch import metadata
 
 SHAPES = {2: (8, 6), 3: (8, 6, 3), 4: (8, 6, 1, 3), 5: (8, 6, 1, 2, 1)}
 

@@ -4,8 +4,8 @@ import torch
 from tests.networks.residual import ResidualNetwork
 from torch import nn
 
-from corepress.targets.torch.placement import place, units
-from corepress.targets.torch.recording import record
+from corepress.targets.torch.activations.placement import place, units
+from corepress.targets.torch.activations.recording import record
 
 
 def groups(model, example_inputs, chosen=lambda _: True):
