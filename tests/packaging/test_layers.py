@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-ROOMS = (
+LAYERS = (
     "errors",
     "files",
     "lazy",
+    "warn",
     "config",
     "encoding",
     "plugin",
@@ -14,48 +15,49 @@ ROOMS = (
     "targets",
     "pipeline",
     "coreml",
+    "integrations",
     "cli",
     "__main__",
     "testing",
 )
-"""The rooms of the core, from the ground up."""
+"""The layers of the core, from the bottom up."""
 
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 
-def _room(name: str) -> str | None:
-    """Return the room of the core that a full name lies in."""
+def _layer(name: str) -> str | None:
+    """Return the layer of the core that a full name lies in."""
     package, _, rest = name.partition(".")
     if package != "corepress":
         return None
-    room = rest.partition(".")[0]
-    return room if room in ROOMS else "pipeline"
+    layer = rest.partition(".")[0]
+    return layer if layer in LAYERS else "pipeline"
 
 
 def _modules(*folders: Path) -> list[Path]:
     return sorted(path for folder in folders for path in folder.rglob("*.py"))
 
 
-def test_every_room_is_on_the_list(root):
+def test_every_layer_is_on_the_list(root):
     core = root / "core" / "corepress"
     assert {path.stem for path in core.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()} <= {
-        *ROOMS,
+        *LAYERS,
         "__init__",
     }
 
 
-def test_a_room_imports_only_from_rooms_below_it(root, imports):
+def test_a_layer_imports_only_from_layers_below_it(root, imports):
     core = root / "core" / "corepress"
     wrong = []
     for path in _modules(core):
         place = path.relative_to(core)
         if place.name == "__init__.py" and len(place.parts) == 1:
             continue
-        mine = ROOMS.index(place.parts[0].removesuffix(".py"))
+        mine = LAYERS.index(place.parts[0].removesuffix(".py"))
         wrong += [
             f"{place}: {name}"
             for name in imports(path)
-            if (room := _room(name)) is not None and ROOMS.index(room) > mine
+            if (layer := _layer(name)) is not None and LAYERS.index(layer) > mine
         ]
     assert wrong == []
 
