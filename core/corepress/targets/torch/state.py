@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from corepress.encoding.memory import write_back
 from corepress.errors import StateError
 from corepress.targets.torch import metadata
+from corepress.targets.torch.activations.attachment import CHILD
 from corepress.targets.transaction import Undo, undoing
 
 M = TypeVar("M", bound=nn.Module)
@@ -28,6 +29,7 @@ def load_state(model: M, state: Mapping[str, Tensor]) -> M:
         StateError: the state belongs to another model, or an entry of it is wrong; the model is as it was.
     """
     _require_tensors(model, state)
+    _require_float_activations(model, state)
     with undoing([*_contents(model), *_registrations(model)]):
         for module in model.modules():
             metadata.clear_all(module)
@@ -60,6 +62,18 @@ def _require_tensors(model: nn.Module, state: object) -> None:
             raise _misfit(model, f"{key!r} is on the meta device, where tensors have no values")
         if isinstance(known, Tensor) and known.dtype != value.dtype and not _are_floats(known, value):
             raise _misfit(model, f"{key!r} has dtype {value.dtype}, not {known.dtype}")
+
+
+def _require_float_activations(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Refuse a state with quantized activations that the model does not have: tensors do not say where they belong."""
+    known = set(model.state_dict())
+    quantized = [key for key in state if CHILD in key.split(".") and key not in known]
+    if quantized:
+        raise _misfit(
+            model,
+            f"it has {len(quantized) // 2} quantized activations, such as {quantized[0].rpartition('.')[0]!r}, which a "
+            "state dict cannot restore; save the whole model with torch.save(model, path), or its package",
+        )
 
 
 def _are_floats(*tensors: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.networks.residual import ResidualNetwork
 from torch import nn
 
 import corepress
@@ -10,6 +11,7 @@ from corepress.encoding import Dense
 from corepress.errors import StateError
 from corepress.targets import load_state, torch_weights
 from corepress.testing.snapshot import Snapshot
+from corepress_plugins.quantization import LinearQuantizer
 
 
 def _model():
@@ -224,3 +226,16 @@ def test_what_is_no_tensor_is_loaded_and_restored_too():
     assert model[0].count == 0
     load_state(model, state)
     assert model[0].count == 3
+
+
+def test_quantized_activations_are_restored_with_the_whole_model_only(tmp_path):
+    model = ResidualNetwork()
+    batch = model.batches()[0]
+    quantizer = LinearQuantizer(model)
+    quantizer.prepare(batch)(*batch)
+    finished = quantizer.finalize()
+    with pytest.raises(StateError, match=r"11 quantized activations, such as .*save the whole model with torch\.save"):
+        load_state(ResidualNetwork(), finished.state_dict())
+    torch.save(finished, tmp_path / "model.pt")
+    again = torch.load(tmp_path / "model.pt", weights_only=False)
+    assert torch.equal(again(*batch), finished(*batch))

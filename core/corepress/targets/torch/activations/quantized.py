@@ -1,5 +1,6 @@
 """Quantized activations of a finished torch model: pairs of quantize and dequantize."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -9,6 +10,11 @@ from corepress.algorithm import ActivationQuantization
 from corepress.config import DType
 
 _TORCH = {DType.INT8: torch.qint8, DType.UINT8: torch.quint8}
+
+with warnings.catch_warnings():
+    # torch warns once that these types are deprecated; converters know no others, so users cannot act on it.
+    warnings.simplefilter("ignore")
+    torch.quantize_per_tensor(torch.zeros(1), 1.0, 0, torch.quint8)
 
 
 class QuantizedActivation(nn.Module):
