@@ -11,11 +11,11 @@ from torch import Tensor
 from corepress.encoding import portable_scale, round_significand
 from corepress_plugins.quantization.integers import Integers
 
-_SMALLEST = 2.0**-149  # of float32
-_NEXT = 1 + 3 * 2.0**-12  # rounds to the next significand of 11 bits
-_BEFORE = 1 - 2.0**-11  # rounds to the significand before, or to the one before that
-_TINY, _MOST_STEPS = 2.0**-20, 127  # scales of 8 bits below the one lose too much as numbers of half precision
-_LARGEST_HALF, _OVERFLOW = 65504.0, 65520.0
+SMALLEST = 2.0**-149  # of float32
+NEXT = 1 + 3 * 2.0**-12  # rounds to the next significand of 11 bits
+BEFORE = 1 - 2.0**-11  # rounds to the significand before, or to the one before that
+TINY, MOST_STEPS = 2.0**-20, 127  # scales of 8 bits below the one lose too much as numbers of half precision
+LARGEST_HALF, OVERFLOW = 65504.0, 65520.0
 
 
 def row_ranges(rows: Tensor, integers: Integers) -> tuple[Tensor, Tensor]:
@@ -52,8 +52,8 @@ class ScaleRule:
         """Return the rule for a weight whose blocks have these ranges."""
         half_width = float((highest.double() - lowest.double()).max()) / 2
         largest = max(-float(lowest.min()), float(highest.max()))
-        as_half = not half_width or half_width / _MOST_STEPS >= _TINY
-        return cls(integers, half_width or 1.0, as_half, largest <= _LARGEST_HALF)
+        as_half = not half_width or half_width / MOST_STEPS >= TINY
+        return cls(integers, half_width or 1.0, as_half, largest <= LARGEST_HALF)
 
     def scaling(self, lowest: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
         """Return the scales and zero points (n,), float32, for ranges (n,) that include zero."""
@@ -71,20 +71,20 @@ class ScaleRule:
         # A scale that was rounded down can leave an end of the range more than half a step beyond the integers.
         beyond = (highest / scale + zero_point > high + 0.5) | (lowest / scale + zero_point < low - 0.5)
         if beyond.any():
-            scale = torch.where(beyond, round_significand(scale * _NEXT), scale)
+            scale = torch.where(beyond, round_significand(scale * NEXT), scale)
         return self.without_overflow(scale, zero_point), zero_point
 
     def rounded(self, scale: Tensor) -> Tensor:
         """Return positive scales rounded to 11 significant bits, or to numbers of half precision."""
-        scale = scale.clamp_min(_SMALLEST)
+        scale = scale.clamp_min(SMALLEST)
         return portable_scale(scale, tiny=True) if self.as_half else round_significand(scale)
 
     def without_overflow(self, scale: Tensor, zero_point: Tensor) -> Tensor:
         """Return scales under which every integer decodes to a number of half precision, if all values are such."""
         integers = self.integers
-        if not self.fits_half or float(scale.max()) * (1 << integers.n_bits) < _OVERFLOW:
+        if not self.fits_half or float(scale.max()) * (1 << integers.n_bits) < OVERFLOW:
             return scale
         reach = torch.maximum(integers.high - zero_point, zero_point - integers.low)
-        limit = round_significand(_LARGEST_HALF / reach)
-        limit = torch.where(limit * reach >= _OVERFLOW, round_significand(limit * _BEFORE), limit)
-        return torch.where(scale * reach >= _OVERFLOW, limit, scale)
+        limit = round_significand(LARGEST_HALF / reach)
+        limit = torch.where(limit * reach >= OVERFLOW, round_significand(limit * BEFORE), limit)
+        return torch.where(scale * reach >= OVERFLOW, limit, scale)

@@ -10,6 +10,7 @@ from corepress_plugins.quantization.linear_qat.observers import RangeObserver
 from corepress_plugins.quantization.linear_qat.remembered import Remembered
 from corepress_plugins.quantization.linear_qat.rounding import learned, rounded
 from corepress_plugins.quantization.scales import ScaleRule
+from corepress_plugins.quantization.single_scale import single_scale
 
 _SMALLEST_HALF_SCALE = 2.0**-20
 _LEAST = 2.0**-40
@@ -93,4 +94,7 @@ class RowQuantizer(nn.Module):
             everywhere = torch.ones_like(low, dtype=torch.bool)
             is_negative, is_positive = (low < 0, high > 0) if self.one_sided else (everywhere, everywhere)
             low, high = largest.where(is_negative, 0.0).neg(), largest.where(is_positive, 0.0)
+        if len(low) == 1:
+            scale, zero_point = single_scale(float(low), float(high), self.integers)
+            return low.new_tensor([scale]), low.new_tensor([zero_point])
         return ScaleRule.of(low, high, self.integers).scaling(low, high)
