@@ -5,9 +5,30 @@ from typing import Any, get_args, get_origin
 
 from cattrs import Converter
 
+from corepress.config import scalars
 from corepress.config.problems import InvalidError, Problem, collecting, invalid, shown
 
 Hook = Callable[[Any, Any], Any]
+
+
+class ByType(dict[Any, Any]):
+    """A mapping by the names of classes and functions, which finds what is given by the class itself, too."""
+
+    def __missing__(self, key: object) -> Any:
+        if isinstance(key, str) or key not in self:
+            raise KeyError(key)
+        return self[scalars.to_type_key(key, None)]
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or (callable(key) and super().__contains__(scalars.to_type_key(key, None)))
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return what is given for a class, or for its name."""
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
 
 SEQUENCES = (list, tuple, Sequence)
 MAPPINGS = (dict, Mapping)
@@ -25,7 +46,7 @@ def sequence_hook(kind: Any, converter: Converter) -> Hook:
     is_fixed = form_of(kind) is tuple and bool(arguments) and arguments[-1] is not ...
 
     def structure(value: object, _: Any) -> Any:
-        if not isinstance(value, list | tuple):
+        if not isinstance(value, list | tuple | range):
             raise invalid(f"must be a list, got {shown(value)}")
         if is_fixed and len(value) != len(arguments):
             raise invalid(f"must be a list of {len(arguments)} values, got {shown(value)}")
@@ -49,7 +70,7 @@ def mapping_hook(kind: Any, converter: Converter) -> Hook:
     def structure(data: object, _: Any) -> dict[Any, Any]:
         if not isinstance(data, Mapping):
             raise invalid(f"must be a mapping, got {shown(data)}")
-        items: dict[Any, Any] = {}
+        items: dict[Any, Any] = ByType() if key_kind == scalars.TypeKey else {}
         problems: list[Problem] = []
         for raw_key, raw_value in data.items():
             name = raw_key.__qualname__ if isinstance(raw_key, type) else str(raw_key)

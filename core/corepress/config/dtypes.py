@@ -27,6 +27,14 @@ class DType(StrEnum):
     FP8_E4M3 = "fp8_e4m3"
     FP8_E5M2 = "fp8_e5m2"
 
+    def __eq__(self, other: object) -> bool:
+        """Compare with a name, and with a torch dtype."""
+        if (type(other).__module__, type(other).__name__) == ("torch", "dtype"):
+            other = str(other).removeprefix("torch.").removeprefix("q")
+        return str.__eq__(self, other)  # type: ignore[arg-type]
+
+    __hash__ = str.__hash__
+
     @property
     def bits(self) -> int:
         """Return the width of one value in bits."""

@@ -38,6 +38,7 @@ class CompressionConfig(Configuration, Generic[M]):
     """
 
     module_config: ClassVar[type[ModuleConfig]] = ModuleConfig
+    positional: ClassVar[tuple[str, ...]] = ("global_config", "module_type_configs", "module_name_configs")
 
     global_config: BySize[M] | None = option(
         default=None, doc="Configuration of all modules that no other rule matches."
@@ -52,17 +53,25 @@ class CompressionConfig(Configuration, Generic[M]):
     )
     _origins: dict[str, str] = attrs.field(init=False, factory=dict, eq=False, repr=False)
 
-    def set_global(self, config: BySize[M | Mapping[str, Any]] | None) -> Self:
+    def assign(self, name: str, value: Any) -> None:
+        """Set an option, checked with all others; where it was read is forgotten."""
+        super().assign(name, value)
+        kept = {
+            path: where for path, where in self._origins.items() if path.partition(".")[0].partition("[")[0] != name
+        }
+        object.__setattr__(self, "_origins", kept)
+
+    def set_global(self, global_config: BySize[M | Mapping[str, Any]] | None) -> Self:
         """Set the configuration of every module that no other level mentions, and return self."""
-        return self._set("global_config", config)
+        return self._set("global_config", global_config)
 
-    def set_module_type(self, module_type: type | str, config: BySize[M | Mapping[str, Any]] | None) -> Self:
+    def set_module_type(self, object_type: type | str, opt_config: BySize[M | Mapping[str, Any]] | None) -> Self:
         """Set the configuration of a class of modules, and return self."""
-        return self._set("module_type_configs", {module_type: config})
+        return self._set("module_type_configs", {object_type: opt_config})
 
-    def set_module_name(self, name: str, config: BySize[M | Mapping[str, Any]] | None) -> Self:
+    def set_module_name(self, module_name: str, opt_config: BySize[M | Mapping[str, Any]] | None) -> Self:
         """Set the configuration of the module of this name, or of all that match the pattern, and return self."""
-        return self._set("module_name_configs", {name: config})
+        return self._set("module_name_configs", {module_name: opt_config})
 
     @classmethod
     def from_yaml(cls, source: str | Path | TextIO) -> Self:

@@ -77,19 +77,19 @@ def option(
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(option,))
 def configuration(cls: C) -> C:
-    """Make a class with options a frozen, keyword-only value; for subclasses of `Configuration`."""
-    return _with_signature(attrs.frozen(cls, kw_only=True, init=False, auto_attribs=True))
+    """Make a class with options a value whose assignments are checked; for subclasses of `Configuration`."""
+    return _finished(attrs.frozen(cls, kw_only=True, init=False, auto_attribs=True))
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(option,))
 def layered(cls: C) -> C:
     """Make a class a configuration of three levels; for subclasses of `CompressionConfig`."""
-    return _with_signature(
-        attrs.define(cls, kw_only=True, init=False, auto_attribs=True, on_setattr=attrs.setters.frozen)
-    )
+    return _finished(attrs.frozen(cls, kw_only=True, init=False, auto_attribs=True))
 
 
-def _with_signature(cls: C) -> C:
+def _finished(cls: C) -> C:
+    # Frozen, attrs makes the first values of an instance without the check that later assignments get.
+    cls.__setattr__ = cls.assign  # type: ignore[attr-defined,method-assign,assignment]
     # Configuration.__init__ takes any keyword, so that it can answer a misspelt one; help() and editors want the names.
     signature = inspect.signature(cls.__attrs_init__)  # type: ignore[attr-defined]
     cls.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]

@@ -1,14 +1,14 @@
 """Configuration values: strict construction, plain data in and out."""
 
 import functools
-from collections.abc import Iterable, Mapping
-from typing import Any, Self, TypeVar, get_type_hints
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self, TypeVar, get_type_hints
 
 import attrs
 
 from corepress.config.document import Document
 from corepress.config.options import configuration, default_of, info_of, option, options_of
-from corepress.config.problems import InvalidError, Problem, collecting, invalid, raise_problems, shown
+from corepress.config.problems import InvalidError, Problem, collecting, invalid, join_path, raise_problems, shown
 from corepress.config.structuring import converter
 from corepress.config.suggestions import did_you_mean
 
@@ -23,11 +23,29 @@ class Configuration:
 
     __slots__ = ()
 
-    def __init__(self, **options: Any) -> None:
+    positional: ClassVar[tuple[str, ...]] = ()
+    """The options that may be given by position, in this order; empty: those of the class itself, as declared."""
+
+    def __init__(self, *values: Any, **options: Any) -> None:
         problems: list[Problem] = []
         with collecting(problems, ""):
-            self._fill(options)
+            self._fill({**self._by_position(values, options), **options})
         raise_problems(problems, subject=type(self).__name__)
+
+    def assign(self, name: str, value: Any) -> None:
+        """Set an option, which is checked by itself; this is what `config.option = value` does.
+
+        Whether the options fit together is checked when the configuration is used: several may have to change.
+        """
+        types = self.option_types()
+        if name not in types:
+            raise AttributeError(self._unknown(name))
+        problems: list[Problem] = []
+        with collecting(problems, name):
+            checked = converter.structure(value, types[name])
+            info_of(next(field for field in options_of(type(self)) if field.name == name)).check(checked)
+        raise_problems(problems, subject=type(self).__name__)
+        object.__setattr__(self, name, checked)
 
     @classmethod
     def shorthand(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -42,6 +60,13 @@ class Configuration:
     def problems(self) -> Iterable[Problem]:
         """Yield what is wrong with options that are sound one by one; for subclasses to override."""
         return ()
+
+    def all_problems(self, path: str = "") -> Iterator[Problem]:
+        """Yield what is wrong with options that were assigned one by one, also in the configurations inside."""
+        for problem in self.problems():
+            yield Problem(join_path(path, problem.path), problem.message)
+        for field in options_of(type(self)):
+            yield from _inside(getattr(self, field.name), join_path(path, field.name))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -58,6 +83,17 @@ class Configuration:
     def evolve(self, **changes: Any) -> Self:
         """Return a copy with some options changed, checked like a new configuration."""
         return type(self)(**{field.name: getattr(self, field.name) for field in options_of(type(self))} | changes)
+
+    @classmethod
+    def _by_position(cls, values: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+        inherited = {field.name for base in cls.__mro__[1:] if attrs.has(base) for field in options_of(base)}
+        order = cls.positional or tuple(name for name in cls.option_types() if name not in inherited)
+        if len(values) > len(order):
+            raise invalid(f"takes at most {len(order)} options by position ({', '.join(order)}), got {len(values)}")
+        found = dict(zip(order, values, strict=False))
+        if twice := sorted(found.keys() & named.keys()):
+            raise invalid(f"{twice[0]!r} is given twice, by position and by name")
+        return found
 
     @classmethod
     def option_types(cls) -> dict[str, Any]:
@@ -143,6 +179,17 @@ def _to_configuration(data: object, cls: type[C]) -> C:
     value = cls.__new__(cls)
     value._fill(data)
     return value
+
+
+def _inside(value: object, path: str) -> Iterator[Problem]:
+    if isinstance(value, Configuration):
+        yield from value.all_problems(path)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _inside(item, join_path(path, str(key)))
+    elif isinstance(value, list | tuple):
+        for position, item in enumerate(value):
+            yield from _inside(item, f"{path}[{position}]")
 
 
 def _is_configuration(kind: Any) -> bool:

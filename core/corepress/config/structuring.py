@@ -8,7 +8,7 @@ from typing import Any, Literal, Union
 from cattrs import Converter
 
 from corepress.config import scalars
-from corepress.config.containers import MAPPINGS, SEQUENCES, form_of, mapping_hook, sequence_hook
+from corepress.config.containers import MAPPINGS, SEQUENCES, ByType, form_of, mapping_hook, sequence_hook
 from corepress.config.dtypes import DType
 from corepress.config.unions import union_hook
 
@@ -36,6 +36,7 @@ def _strict_converter() -> Converter:
     # An enumeration of strings is a string to cattrs; its members must become plain ones, which YAML can write.
     converter.register_unstructure_hook(str, str.__str__)
     converter.register_structure_hook(DType, scalars.to_dtype)
+    converter.register_unstructure_hook(ByType, lambda value: {k: converter.unstructure(v) for k, v in value.items()})
     for kind, hook in _PLAIN.items():
         converter.register_structure_hook(kind, _also_enumerated(hook))
     converter.register_structure_hook(NoneType, scalars.to_none)

@@ -1,5 +1,6 @@
 """A stage: one algorithm and its configuration."""
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -98,6 +99,10 @@ def _bind(index: int, stage: Stage, document: Document | None) -> tuple[BoundSta
         message = f"{stage.algorithm} takes a {expected.__name__}, got a {type(stage.config).__name__}"
         return None, [Problem(f"{path}.config", message)]
     config, problems = structure(expected, stage.config or {}, f"{path}.config", document)
+    if config is not None:
+        # Whoever goes on to change options of the configuration that was given does not change the pipeline.
+        config = copy.deepcopy(config)
+        problems = [*problems, *config.all_problems(f"{path}.config")]
     schedule, wrong = structure_schedule(stage.calibration, f"{path}.calibration")
     if config is None or schedule is None:
         return None, [*problems, *wrong]

@@ -1,7 +1,7 @@
 """Configuration of `palettize_weights`."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from corepress.config import Problem, configuration, option
 from corepress.errors import ConfigError
@@ -15,6 +15,19 @@ _NEED_BITS = ("kmeans", "uniform")
 @configuration
 class OpPalettizerConfig(OpCompressorConfig):
     """Configure how to palettize the weights of an operation. `n_bits` is another name for `nbits`."""
+
+    positional: ClassVar[tuple[str, ...]] = (
+        "mode",
+        "nbits",
+        "lut_function",
+        "granularity",
+        "group_size",
+        "channel_axis",
+        "cluster_dim",
+        "enable_per_channel_scale",
+        "num_kmeans_workers",
+        "weight_threshold",
+    )
 
     mode: str = option(
         default="kmeans",

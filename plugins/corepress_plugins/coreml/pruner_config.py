@@ -1,7 +1,7 @@
 """Configuration of `prune_weights`."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from corepress.config import Problem, configuration, option
 from corepress_plugins.coreml.op_config import OpCompressorConfig
@@ -10,6 +10,12 @@ from corepress_plugins.coreml.op_config import OpCompressorConfig
 @configuration
 class OpThresholdPrunerConfig(OpCompressorConfig):
     """Configure how to prune the weights of an operation by a magnitude threshold."""
+
+    positional: ClassVar[tuple[str, ...]] = (
+        "threshold",
+        "minimum_sparsity_percentile",
+        "weight_threshold",
+    )
 
     threshold: float = option(default=1e-12, ge=0, doc="Weights with at most this magnitude become zero.")
     minimum_sparsity_percentile: float = option(
@@ -33,6 +39,14 @@ class OpThresholdPrunerConfig(OpCompressorConfig):
 @configuration
 class OpMagnitudePrunerConfig(OpCompressorConfig):
     """Configure how to prune the weights of an operation by magnitude: `target_sparsity` or `n_m_ratio`."""
+
+    positional: ClassVar[tuple[str, ...]] = (
+        "target_sparsity",
+        "block_size",
+        "n_m_ratio",
+        "dim",
+        "weight_threshold",
+    )
 
     target_sparsity: float | None = option(default=None, ge=0, le=1, doc="Fraction of zeros.")
     block_size: int | None = option(

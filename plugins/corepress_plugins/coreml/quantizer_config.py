@@ -1,7 +1,7 @@
 """Configuration of `linear_quantize_weights` and `linear_quantize_activations`."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from corepress.config import DType, Problem, configuration, option
 from corepress_plugins.coreml.op_config import CompressionGranularity, OpCompressorConfig
@@ -13,6 +13,14 @@ _SCHEMES = {"linear_symmetric": "symmetric", "linear": "affine"}
 @configuration
 class OpLinearQuantizerConfig(OpCompressorConfig):
     """Configure how to quantize the weights of an operation, or with 8 bits its activations."""
+
+    positional: ClassVar[tuple[str, ...]] = (
+        "mode",
+        "dtype",
+        "granularity",
+        "block_size",
+        "weight_threshold",
+    )
 
     mode: str = option(
         default="linear_symmetric",

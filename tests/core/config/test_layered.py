@@ -73,9 +73,28 @@ def test_a_setter_that_refuses_changes_nothing(sample):
         assert config == before
 
 
-def test_the_levels_cannot_be_assigned(sample):
-    with pytest.raises(AttributeError):
-        sample.Pruner().global_config = None
+def test_levels_that_are_assigned_are_checked(sample):
+    config = sample.Pruner(module_name_configs={"a": None})
+    config.global_config = {"target_sparsity": 0.25}
+    assert config.global_config == sample.Module(target_sparsity=0.25)
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        config.global_config = {"target_sparsity": 2}
+    with pytest.raises(AttributeError, match=r"unknown option 'globl_config' of .*; did you mean 'global_config'"):
+        config.globl_config = None
+    assert config.global_config == sample.Module(target_sparsity=0.25)
+    config.global_config.target_sparsity = 0.5
+    assert config.global_config == sample.Module(target_sparsity=0.5)
+
+
+def test_a_type_is_found_by_its_class_and_by_its_name(sample):
+    config = sample.Pruner(module_type_configs={Linear: {"target_sparsity": 0.25}})
+    assert config.module_type_configs[Linear] is config.module_type_configs[f"{Linear.__module__}.Linear"]
+    assert Linear in config.module_type_configs
+    assert config.module_type_configs.get(int) is None
+    with pytest.raises(KeyError):
+        config.module_type_configs[int]
+    assert sample.Pruner.from_dict(config.as_dict()) == config
+    assert type(config.as_dict()["module_type_configs"]) is dict
 
 
 def test_a_configuration_of_another_algorithm_is_refused(sample):

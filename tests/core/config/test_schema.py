@@ -109,8 +109,18 @@ def test_configurations_are_values(sample):
     config = sample.Module(block_size=[1, 2])
     assert config == copy.deepcopy(config) == pickle.loads(pickle.dumps(config))
     assert hash(config) == hash(sample.Module(block_size=(1, 2)))
-    with pytest.raises(AttributeError):
-        config.exact = False
+    twin = copy.deepcopy(config)
+    twin.exact = False
+    assert config.exact
+    assert twin == config.evolve(exact=False)
+
+
+def test_options_are_given_by_position_in_the_order_of_their_declaration(sample):
+    assert sample.Constant(3) == sample.Constant(begin_step=3)
+    with pytest.raises(ConfigError, match=r"takes at most 1 options by position \(begin_step\), got 2"):
+        sample.Constant(3, 4)
+    with pytest.raises(ConfigError, match=r"'begin_step' is given twice, by position and by name"):
+        sample.Constant(3, begin_step=4)
 
 
 def test_evolve_checks_the_changes(sample):

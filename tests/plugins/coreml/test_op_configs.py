@@ -220,11 +220,13 @@ def test_a_lambda_cannot_be_written_down():
         config.as_dict()
 
 
-def test_a_configuration_cannot_be_changed():
-    config = OpPalettizerConfig(nbits=4)
-    with pytest.raises(AttributeError):
-        config.nbits = 6
-    assert config.evolve(nbits=6) == OpPalettizerConfig(nbits=6)
+def test_options_that_are_assigned_are_checked():
+    config = OpPalettizerConfig("kmeans", 4)
+    config.nbits = 6
+    assert config == OpPalettizerConfig(nbits=6) == OpPalettizerConfig(nbits=4).evolve(nbits=6)
+    with pytest.raises(ConfigError, match=r"nbits.*got 5"):
+        config.nbits = 5
+    assert config.nbits == 6
 
 
 @given(

@@ -37,6 +37,8 @@ BUILT_IN: tuple[ModuleKind, ...] = (
     _torch("EmbeddingBag", "embedding"),
     _torch("LayerNorm", "layer_norm", _INCIDENTAL),
     _torch("MultiheadAttention", "attention", _PROJECTIONS, owns=("out_proj",)),
+    # Linear layers of GPT-2 and its relatives, by name: transformers need not be installed.
+    ModuleKind(module="transformers.pytorch_utils.Conv1D", kind="linear", weights=_TRANSPOSED),
 )
 
 

@@ -24,6 +24,23 @@ class ModuleDKMPalettizerConfig(ModuleVectorTableConfig):
     distribution, and any number of centroids.
     """
 
+    positional: ClassVar[tuple[str, ...]] = (
+        "n_bits",
+        "weight_threshold",
+        "granularity",
+        "group_size",
+        "channel_axis",
+        "enable_per_channel_scale",
+        "milestone",
+        "cluster_dim",
+        "quant_min",
+        "quant_max",
+        "dtype",
+        "lut_dtype",
+        "quantize_activations",
+        "cluster_permute",
+    )
+
     n_bits: int | None = option(
         default=None,
         one_of=INDEX_BITS,

@@ -12,6 +12,18 @@ __all__ = ["ModulePostTrainingPalettizerConfig", "PalettizationGranularity", "Po
 class ModulePostTrainingPalettizerConfig(ModuleClusteredTableConfig):
     """Configure how to palettize the weights of a module."""
 
+    positional: ClassVar[tuple[str, ...]] = (
+        "n_bits",
+        "lut_dtype",
+        "granularity",
+        "group_size",
+        "channel_axis",
+        "cluster_dim",
+        "enable_per_channel_scale",
+        "enable_fast_kmeans_mode",
+        "rounding_precision",
+    )
+
     enable_fast_kmeans_mode: bool = option(
         default=True, doc="Cluster a 16-bit histogram of the values. False: cluster the float32 values."
     )

@@ -40,6 +40,8 @@ class SKMPalettizer(BoundCompressor):
         dataloader: Iterable[Any] | None = None,
         loss_fn: LossFunction | None = None,
         sensitivity_path: str | Path | None = None,
+        num_sensitivity_workers: int | None = None,  # noqa: ARG002
+        fsdp_auto_wrap_policy: object = None,  # noqa: ARG002
         *,
         per_sample: bool | None = None,
     ) -> dict[str, Tensor]:
@@ -49,6 +51,8 @@ class SKMPalettizer(BoundCompressor):
             dataloader: batches for `loss_fn`; `calibration_nsamples` of them are read, or all where there are fewer.
             loss_fn: runs the model on a batch and returns the loss.
             sensitivity_path: a safetensors file to write the sensitivities to; one that exists is replaced.
+            num_sensitivity_workers: accepted for compatibility; gradients are computed in this process.
+            fsdp_auto_wrap_policy: accepted for compatibility, like `num_sensitivity_workers`.
             per_sample: square the gradients of single samples; by default as `global_config` says.
 
         Raises:
@@ -84,6 +88,7 @@ class SKMPalettizer(BoundCompressor):
         num_kmeans_workers: int | None = None,
         num_sensitivity_workers: int | None = None,  # noqa: ARG002
         inplace: bool = False,
+        fsdp_auto_wrap_policy: object = None,  # noqa: ARG002
     ) -> nn.Module:
         """Return the palettized model.
 
@@ -95,6 +100,7 @@ class SKMPalettizer(BoundCompressor):
                 depend on it.
             num_sensitivity_workers: accepted for compatibility; gradients are computed in this process.
             inplace: write the result into the model itself.
+            fsdp_auto_wrap_policy: accepted for compatibility, like `num_sensitivity_workers`.
 
         Raises:
             PlanError: data or the loss are missing or of no use, or `sensitivity_path` does not fit the model.

@@ -23,6 +23,17 @@ class ModuleMagnitudePrunerConfig(ModuleConfig):
     blocks of consecutive channels along `block_dim`. `n_m_ratio` prunes n out of every m weights along `dim`.
     """
 
+    positional: ClassVar[tuple[str, ...]] = (
+        "scheduler",
+        "initial_sparsity",
+        "target_sparsity",
+        "granularity",
+        "block_size",
+        "n_m_ratio",
+        "dim",
+        "param_name",
+    )
+
     scheduler: PolynomialDecayScheduler | ConstantSparsityScheduler = option(
         factory=lambda: ConstantSparsityScheduler(begin_step=0),
         doc="When the sparsity changes during training: `update_steps` (and `power`), or `begin_step`.",

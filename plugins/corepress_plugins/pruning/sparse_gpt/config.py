@@ -13,6 +13,18 @@ from corepress_plugins.quantization.layerwise.config import CalibratedConfig, Mo
 class ModuleSparseGPTConfig(ModuleLayerwiseConfig):
     """Configure how to prune the weights of a module by SparseGPT, and how to quantize those that are kept."""
 
+    positional: ClassVar[tuple[str, ...]] = (
+        "target_sparsity",
+        "n_m_ratio",
+        "weight_dtype",
+        "quantization_granularity",
+        "quantization_scheme",
+        "enable_normal_float",
+        "hessian_dampening",
+        "processing_group_size",
+        "algorithm",
+    )
+
     target_sparsity: float = option(default=0.5, ge=0, le=1, doc="Fraction of zeros. With `n_m_ratio`, it is n / m.")
     n_m_ratio: tuple[int, int] | None = option(
         default=None, doc="(n, m): prune n out of every m input channels; 0 <= n < m."
@@ -47,6 +59,11 @@ class ModuleSparseGPTConfig(ModuleLayerwiseConfig):
         "of theirs; n_m_ratio has m.",
     )
     algorithm: Literal["sparse_gpt"] = option(default="sparse_gpt", doc="Name of the algorithm.")
+
+    @property
+    def weight_n_bits(self) -> int:
+        """The number of bits of a weight."""
+        return self.weight_dtype.bits
 
     @property
     def quantizes(self) -> bool:

@@ -16,6 +16,18 @@ _MOST_NORMAL_FLOAT_BITS = 4
 class ModuleGPTQConfig(ModuleLayerwiseConfig):
     """Configure how to quantize the weights of a module by GPTQ."""
 
+    positional: ClassVar[tuple[str, ...]] = (
+        "weight_dtype",
+        "granularity",
+        "quantization_scheme",
+        "block_size",
+        "enable_normal_float",
+        "hessian_dampening",
+        "use_activation_order_heuristic",
+        "processing_group_size",
+        "algorithm",
+    )
+
     weight_dtype: DType = option(
         default=DType.UINT8,
         one_of=(*INTEGERS, DType.FLOAT32),
@@ -66,6 +78,11 @@ class ModuleGPTQConfig(ModuleLayerwiseConfig):
         default=128, ge=1, doc="Accepted for compatibility: errors are passed on in ranges of every size."
     )
     algorithm: Literal["gptq"] = option(default="gptq", doc="Name of the algorithm.")
+
+    @property
+    def weight_n_bits(self) -> int:
+        """The number of bits of a weight."""
+        return self.weight_dtype.bits
 
     @property
     def scale_granularity(self) -> QuantizationGranularity:

@@ -36,6 +36,15 @@ class LayerwiseCompressorConfig(CalibratedConfig):
     The `algorithm` of a module configuration is `gptq` (the default) or `sparse_gpt`.
     """
 
+    positional: ClassVar[tuple[str, ...]] = (
+        "layers",
+        "global_config",
+        "module_type_configs",
+        "module_name_configs",
+        "input_cacher",
+        "calibration_nsamples",
+    )
+
     module_config: ClassVar[type[ModuleConfig]] = ModuleLayerwiseConfig
 
     layers: list[Any] | None = option(

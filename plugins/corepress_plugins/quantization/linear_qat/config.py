@@ -52,6 +52,17 @@ class ObserverType(StrEnum, metaclass=_Suggesting):
 class ModuleLinearQuantizerConfig(ModuleConfig):
     """Configure how to quantize the weights of a module and the activations of its calls."""
 
+    positional: ClassVar[tuple[str, ...]] = (
+        "algorithm",
+        "weight_dtype",
+        "weight_observer",
+        "weight_per_channel",
+        "activation_dtype",
+        "activation_observer",
+        "quantization_scheme",
+        "milestones",
+    )
+
     algorithm: Literal["vanilla", "learnable"] = option(
         default="vanilla",
         doc="vanilla: scales follow from observed ranges. learnable: scales, and zero points of the affine scheme, "

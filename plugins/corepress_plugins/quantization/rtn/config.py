@@ -51,6 +51,11 @@ class ModulePostTrainingQuantizerConfig(ModuleConfig):
         "least squared error; values outside are clipped, and symmetric schemes use every integer.",
     )
 
+    @property
+    def weight_n_bits(self) -> int:
+        """The number of bits of a weight."""
+        return self.weight_dtype.bits
+
     def problems(self) -> Iterable[Problem]:
         """Refuse block sizes without blocks, and blocks without a size."""
         is_blockwise = self.granularity is QuantizationGranularity.per_block
