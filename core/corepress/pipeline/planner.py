@@ -79,7 +79,7 @@ def draw_up(
         warnings += [f"{stage.label}: {message}" for message in resolution.unmatched]
         tasks: dict[str, Task] = {}
         biases: dict[str, str | None] = {}
-        reach = Reach(resolution, mine)
+        reach = Reach(resolution, mine, stage.spec.default_kinds if target.name == "torch" else ())
         for weight in mine:
             match = reach.match_of(weight)
             if why := reach.why_left(weight, match):

@@ -26,10 +26,12 @@ def resolved(stage: BoundStage, target: Target, subjects: Sequence[Subject], str
 class Reach:
     """What the rules of a stage that have won mean for the weights of a model."""
 
-    def __init__(self, resolution: Resolution[Any], weights: Sequence[Weight]) -> None:
+    def __init__(self, resolution: Resolution[Any], weights: Sequence[Weight], kinds: Sequence[str] = ()) -> None:
+        """Take what was resolved, all weights, and the kinds that rules about everything select; () = all."""
         self._matches = resolution.matches
+        self._kinds = kinds
         # A pattern such as "encoder.*" is about everything in there, one that selects norms alone is about norms.
-        self._wide = {resolution.matches[weight.name].rule for weight in weights if weight.incidental is None}
+        self._wide = {resolution.matches[weight.name].rule for weight in weights if self._opt_in(weight) is None}
 
     def match_of(self, weight: Weight) -> Match[Any]:
         """Return what a weight gets, None to be left alone, and by which rule."""
@@ -41,10 +43,16 @@ class Reach:
             return "no rule reaches it" if match.rule.level == "none" else f"{match.rule} is null"
         threshold = match.config.weight_threshold
         if threshold is None:
-            return weight.incidental if self._is_wide(weight) else None
+            return self._opt_in(weight) if self._is_wide(weight) else None
         if weight.facts.count > threshold:
             return None
         return f"it has no more than {threshold} elements (weight_threshold)"
+
+    def _opt_in(self, weight: Weight) -> str | None:
+        """Return why rules about everything do not select a weight, or None."""
+        if weight.incidental is not None or not self._kinds or set(self._kinds) & set(weight.kinds):
+            return weight.incidental
+        return f"only {', '.join(self._kinds)} are selected by default; give its name, its type, or a weight_threshold"
 
     def _is_wide(self, weight: Weight) -> bool:
         rule = self._matches[weight.name].rule

@@ -57,6 +57,8 @@ class AlgorithmSpec:
         targets: where it works: `torch`, `coreml`.
         acts_on: what it compresses: `weights`, `activations`, or both. By default the activations for the kind
             `activation`, and the weights for any other.
+        default_kinds: the kinds of the weights of torch models that rules about everything select; others are opt-in:
+            a rule must name them or their type, or give a weight_threshold. By default all kinds.
         sets_mode: whether `prepare` puts a model into training mode, and `finalize` into evaluation mode.
         threads: the threads of torch while a weight is encoded: `one`, while other weights are encoded beside it, or
             `all`, one weight after another; results of `all` may depend on the number of threads.
@@ -72,6 +74,7 @@ class AlgorithmSpec:
     produces: str = attrs.field(validator=attrs.validators.in_(PRODUCES))
     targets: tuple[str, ...] = attrs.field(converter=_names, default=("torch",), validator=_within(TARGETS))
     threads: str = attrs.field(default="one", validator=attrs.validators.in_(THREADS))
+    default_kinds: tuple[str, ...] = attrs.field(converter=_names, default=())
     sets_mode: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     acts_on: tuple[str, ...] = attrs.field(converter=_names, validator=_within(ACTS_ON))
     api: int = attrs.field(default=API_VERSION, validator=attrs.validators.instance_of(int))

@@ -93,6 +93,11 @@ class Weight(abc.ABC):
         return None
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of all modules or operations that use the weight."""
+        return (self.kind,)
+
+    @property
     def incidental(self) -> str | None:
         """Why a rule for everything is not meant for the weight, such as for a constant that no layer owns, or None.
 

@@ -27,7 +27,9 @@ class Model(nn.Module):
 @pytest.fixture
 def run(toys):
     """A pipeline two steps into its training, its model, and the state it had before any step."""
-    pipeline = Pipeline([Stage("magnitude", {"global_config": {"scheduler": LATER}}), Stage("sign")])
+    pipeline = Pipeline(
+        [Stage("magnitude", {"global_config": {"scheduler": LATER, "weight_threshold": 0}}), Stage("sign")]
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = pipeline.prepare(Model())

@@ -134,6 +134,11 @@ class TorchWeight(Weight):
         return None
 
     @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of all modules that use the weight."""
+        return tuple(dict.fromkeys(place.kind.kind for place in self.places))
+
+    @property
     def incidental(self) -> str | None:
         """Say that the kinds of the weight's modules make it incidental, where all of them do."""
         if not all(place.layout.incidental for place in self.places):

@@ -35,7 +35,7 @@ def mask_at(
     return magnitude_mask(
         values,
         level,
-        granularity=config.granularity,
+        granularity=config.granularity_for(len(facts.shape)),
         block_size=config.block_size,
         block_dim=config.block_dim,
         output_axis=facts.output_axis,

@@ -15,6 +15,9 @@ _SCHEDULER_OPTIONS = {
 }
 
 
+_MATRIX = 2
+
+
 @configuration
 class ModuleMagnitudePrunerConfig(ModuleConfig):
     """Configure how to prune the weights of a module by magnitude.
@@ -44,7 +47,8 @@ class ModuleMagnitudePrunerConfig(ModuleConfig):
     )
     granularity: Granularity = option(
         default="per_scalar",
-        doc="Unit of pruning: a single weight, a kernel, or all weights of an output channel.",
+        doc="Unit of pruning in convolutions: a single weight, a kernel, or all weights of an output channel. In other "
+        "layers it is a single weight: an output channel there is a class or a feature.",
     )
     block_size: int = option(
         default=1,
@@ -61,6 +65,10 @@ class ModuleMagnitudePrunerConfig(ModuleConfig):
         default=1, one_of=(0, 1), doc="Axis of the groups of m weights: 1 = input channels, 0 = output channels."
     )
     param_name: str = option(default="weight", doc="Name of the parameter of the module to prune.")
+
+    def granularity_for(self, rank: int) -> Granularity:
+        """Return the unit of pruning of a weight of so many axes."""
+        return self.granularity if rank > _MATRIX else "per_scalar"
 
     @property
     def final_sparsity(self) -> float:

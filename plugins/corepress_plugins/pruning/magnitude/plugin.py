@@ -15,5 +15,6 @@ def register_algorithms() -> list[AlgorithmSpec]:
             kind=("weight", "training"),
             produces="sparsity",
             targets=("torch", "coreml"),
+            default_kinds=("linear", "conv1d", "conv2d", "conv3d"),
         )
     ]

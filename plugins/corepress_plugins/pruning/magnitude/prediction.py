@@ -13,7 +13,7 @@ def predicted_sparsity(weight: WeightFacts, config: ModuleMagnitudePrunerConfig)
     """
     if config.n_m_ratio is not None:
         return _in_groups(weight, config.n_m_ratio, config.dim)
-    units = _units(weight, config.granularity)
+    units = _units(weight, config.granularity_for(len(weight.shape)))
     zeros = zeros_among(units, config.final_sparsity)
     if config.block_size > 1:
         channels = weight.shape[weight.output_axis if config.block_dim == 0 else weight.input_axis]

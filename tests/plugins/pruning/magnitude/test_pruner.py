@@ -16,7 +16,7 @@ from corepress_plugins.pruning import (
 
 
 def pruner_of(module, **options):
-    return MagnitudePruner(nn.ModuleDict({"layer": module}), {"global_config": options})
+    return MagnitudePruner(nn.ModuleDict({"layer": module}), {"module_name_configs": {"layer": options}})
 
 
 def channels_one_to_four():
@@ -131,7 +131,7 @@ def test_only_pruned_modules_carry_metadata():
 
 def test_attention_is_pruned_in_its_projections():
     model = nn.ModuleDict({"a": nn.MultiheadAttention(16, 2)})
-    pruner = MagnitudePruner(model)
+    pruner = MagnitudePruner(model, {"module_type_configs": {nn.MultiheadAttention: {}}})
     prepared = pruner.prepare()
     pruner.step()
     x = torch.randn(3, 1, 16)
@@ -180,6 +180,31 @@ def test_a_weight_without_elements_is_skipped_with_its_reason():
     assert pruner.report()["1.weight"].status == "compressed"
 
 
+def test_rules_about_everything_select_linear_layers_and_convolutions_only():
+    modules = [
+        nn.Embedding(16, 8),
+        nn.Linear(8, 8),
+        nn.ConvTranspose1d(8, 8, 3),
+        nn.MultiheadAttention(8, 2),
+        nn.Conv1d(8, 8, 3),
+    ]
+    model = nn.Sequential(*modules)
+    plan = MagnitudePruner(model).pipeline.plan(model)
+    assert {row.name for row in plan.done} == {"1.weight", "3.out_proj.weight", "4.weight"}
+    assert "only linear, conv1d, conv2d, conv3d are selected by default; give its name" in plan["0.weight"].reason
+    for config in ({"module_type_configs": {nn.Embedding: {}}}, {"global_config": {"weight_threshold": 0}}):
+        plan = MagnitudePruner(model, config).pipeline.plan(model)
+        assert "0.weight" in {row.name for row in plan.done}
+
+
+def test_outputs_of_linear_layers_are_not_pruned_as_channels():
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Flatten(), nn.Linear(16 * 36, 10))
+    finished = MagnitudePruner(model, {"global_config": {"granularity": "per_channel"}}).compress()
+    assert (finished[0].weight == 0).flatten(1).all(1).sum() == 8
+    assert (finished[2].weight == 0).sum() == 2880
+    assert not (finished[2].weight == 0).all(1).any()
+
+
 @pytest.mark.parametrize(
     ("module", "axis"), [(nn.Linear(8, 6), 1), (nn.Conv2d(8, 6, 3), 1), (nn.ConvTranspose2d(8, 6, 3), 0)]
 )
@@ -196,7 +221,10 @@ def test_blocks_of_input_channels_stand_or_fall_together(module, axis, block_siz
 
 
 def test_a_bias_has_no_blocks_of_input_channels():
-    pruner = pruner_of(nn.Linear(8, 6), param_name="bias", block_size=2, block_dim=1)
+    pruner = MagnitudePruner(
+        nn.ModuleDict({"layer": nn.Linear(8, 6)}),
+        {"global_config": {"param_name": "bias", "block_size": 2, "block_dim": 1}},
+    )
     pruner.compress()
     assert pruner.report()["layer.bias"].reason == (
         "magnitude: a 1-D parameter has no channels to prune; use granularity per_scalar"
