@@ -101,7 +101,9 @@ class CoreMLWeight(Weight):
         self.pending_bias: Tensor | None = None
         self.names = (weight.name,)
         torch_names = tuple(torch_names)
-        own = tuple(dict.fromkeys((weight.name, *_spelled(torch_names), *_spelled([stem_of(weight.name)]))))
+        # The operation that makes the constant can have another name than its value.
+        constant = (weight.name, str(weight.var.op.name))
+        own = tuple(dict.fromkeys((*constant, *_spelled(torch_names), *_spelled([stem_of(weight.name)]))))
         self.subject = Subject(
             name=weight.name, aliases=tuple(Alias(names=(*own, use.op.name), types=(use.types,)) for use in uses)
         )

@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 
 import attrs
 
-from corepress.config.suggestions import some_names
+from corepress.config.suggestions import did_you_mean, some_names
 
 DONE = ("planned", "compressed")
+WHOLE = "global"
+"""The key of the row of the whole model, which is no line of the table."""
 
 
 @attrs.frozen(kw_only=True)
@@ -63,6 +65,13 @@ class Row:
             return None
         return -20 * math.log10(self.relative_error) if self.relative_error else math.inf
 
+    def __getitem__(self, column: str) -> Any:
+        """Return a column, or one of the measures of the algorithm, by its name."""
+        columns = {**self.as_dict(), "#params": self.count, "error": self.relative_error, **self.measures}
+        if column not in columns:
+            raise KeyError(f"{self.name} has no column {column!r}{did_you_mean(column, columns)}")
+        return columns[column]
+
     def as_dict(self) -> dict[str, Any]:
         """Return the row as plain data, derived columns included."""
         plain = attrs.asdict(self)
@@ -94,7 +103,26 @@ class Table(Mapping[str, Row]):
             self._by_alias.setdefault(row.name.rpartition(".")[0], row)
 
     def __getitem__(self, name: str) -> Row:
-        return self._by_alias[name]
+        return self._whole() if name == WHOLE and name not in self._by_alias else self._by_alias[name]
+
+    def _whole(self) -> Row:
+        """Return the row of the whole model: sums, and measures as means by the number of elements."""
+        totals, done = self.totals, [row for row in self.done if row.stored]
+        names = dict.fromkeys(name for row in done for name in row.measures)
+        measures = {}
+        for name in names:
+            known = [(row.measures[name], row.count) for row in done if row.measures.get(name, -1.0) >= 0]
+            count = sum(each for _, each in known)
+            measures[name] = sum(value * each for value, each in known) / count if count else -1.0
+        return Row(
+            name=WHOLE,
+            kind="model",
+            shape=(totals["count"],),
+            status=done[0].status if done else "left",
+            bytes_before=totals["bytes_before"],
+            bytes_after=totals["bytes_after"],
+            measures=measures,
+        )
 
     def __iter__(self) -> Iterator[str]:
         return (row.name for row in self.rows)

@@ -9,6 +9,7 @@ from torch import nn
 
 from corepress import Pipeline, Stage
 from corepress.pipeline.measuring import relative_error
+from corepress_plugins.pruning import MagnitudePruner
 
 
 @pytest.fixture
@@ -95,3 +96,19 @@ def test_the_relative_error_does_not_depend_on_the_scale(scale):
 def test_the_relative_error_of_nothing_is_zero():
     assert relative_error(torch.zeros(3), torch.zeros(3)) == 0.0
     assert relative_error(torch.zeros(3), torch.ones(3)) == math.inf
+
+
+def test_columns_and_measures_are_read_by_key_as_in_the_documentation():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4))
+    pruner = MagnitudePruner(model, {"global_config": {"target_sparsity": 0.25}})
+    pruner.prepare(inplace=True)
+    pruner.step()
+    report = pruner.report()
+    assert report["0"]["unstructured_weight_sparsity"] == 0.25
+    assert report["0"]["#params"] == 64
+    assert report["global"]["unstructured_weight_sparsity"] == 0.25
+    assert report["global"]["#params"] == report.totals["count"]
+    assert "global" not in list(report)
+    with pytest.raises(KeyError, match=r"0\.weight has no column 'sparsty'; did you mean 'sparsity'"):
+        report["0"]["sparsty"]
