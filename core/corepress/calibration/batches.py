@@ -1,5 +1,6 @@
 """Batches of calibration data: read once or several times, with errors that name the batch."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
@@ -22,7 +23,7 @@ def check_data(data: Any) -> None:
     Raises:
         PlanError: the data are a single dict or array, or nothing that can be iterated.
     """
-    if isinstance(data, Mapping | str | bytes | np.ndarray) or not _is_iterable(data):
+    if isinstance(data, Mapping | str | bytes | np.ndarray | Tensor | type) or not _is_iterable(data):
         raise PlanError(
             f"the calibration data must be a list or another iterable of batches, not {_described(data)}; "
             "put a single batch in a list"
@@ -46,7 +47,7 @@ def peeked(data: Iterable[Any]) -> tuple[Any, Iterable[Any]]:
 
 def numbered(data: Iterable[Any], most: int | None = None) -> Iterator[tuple[int, Any]]:
     """Yield at most `most` batches with their numbers; what goes wrong in reading one is noted in the error."""
-    batches = islice(data, most)
+    batches = islice(data, None if most is None else min(most, sys.maxsize))
     number = 0
     while True:
         try:

@@ -11,6 +11,9 @@ import yaml
 from corepress.config.problems import Problem, join_path, raise_problems, shown
 from corepress.errors import ConfigError
 
+_MOST_ENTRIES = 100_000
+"""More than any recipe has: an alias that stands for aliases is written in a line, and is millions of entries."""
+
 
 @attrs.frozen
 class Document:
@@ -55,8 +58,13 @@ def load_yaml(source: str | Path | TextIO) -> Document:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, " if mark else ""
         raise ConfigError(f"{name}: {where}broken YAML: {error.problem or error.context}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{name}: the file is nested too deeply") from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{name}: broken YAML: {error}") from error
+    except Exception as error:
+        # Tags such as !!timestamp fail in any way where their value is none.
+        raise ConfigError(f"{name}: broken YAML: {type(error).__name__}: {error}") from error
 
 
 def _parse(name: str, content: str | bytes) -> Document:
@@ -114,7 +122,14 @@ for _side in (_Loader, _Dumper):
 
 
 def _refuse_repeated_keys(name: str, root: yaml.Node) -> None:
-    again = {path: line for path, line, repeated in _entries(root, "", ()) if repeated}
+    again = {}
+    for number, (path, line, repeated) in enumerate(_entries(root, "", ())):
+        if number >= _MOST_ENTRIES:
+            raise ConfigError(
+                f"{name}: the file has more than {_MOST_ENTRIES} entries, an alias (*name) counted as all that it is"
+            )
+        if repeated:
+            again[path] = line
     problems = [Problem(path, "this key is given a second time in the same mapping; keep one") for path in again]
     raise_problems(problems, Document(name, {}, again))
 

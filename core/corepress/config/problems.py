@@ -49,7 +49,12 @@ def join_path(prefix: str, path: str) -> str:
 
 def shown(value: object) -> str:
     """Return the representation of a value for a message, cut to a readable length."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        # Python writes no integers of thousands of digits, and nothing that is nested too deeply.
+        digits = isinstance(value, int) and f"an integer of {value.bit_length()} bits"
+        return digits or f"a value of type {type(value).__name__}, nested too deeply"
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -35,9 +35,13 @@ def to_float(value: object, _: Any) -> float:
     """Accept finite numbers; integers become floats."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         raise invalid(f"must be a number, got {shown(value)}{_without_quotes(value)}")
-    if not math.isfinite(value):
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
         raise invalid(f"must be a finite number, got {shown(value)}")
-    return float(value)
+    return number
 
 
 def to_str(value: object, _: Any) -> str:
@@ -94,8 +98,8 @@ def to_name_key(value: object, _: Any) -> str:
     if PATTERN_SIGNS.intersection(key):
         try:
             re.compile(key)
-        except re.error as error:
-            raise invalid(f"{key!r} is not a valid regular expression: {error}") from error
+        except (re.error, OverflowError, RecursionError) as error:
+            raise invalid(f"{shown(key)} is not a valid regular expression: {error}") from error
     return key
 
 

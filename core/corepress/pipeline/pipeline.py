@@ -7,7 +7,7 @@ from typing import Any, Self, TextIO, TypeAlias
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from corepress.calibration.batches import peeked
+from corepress.calibration.batches import check_data, peeked
 from corepress.config import Document, Problem, raise_problems
 from corepress.errors import PlanError, StateError
 from corepress.pipeline.attaching import require_alone
@@ -47,6 +47,8 @@ class Pipeline:
     """
 
     def __init__(self, stages: Sequence[Stage], *, seed: int = 0) -> None:
+        if isinstance(stages, Stage):
+            raise_problems([Problem("stages", "must be a list of Stage objects, got a single one; put it in a list")])
         stages = list(stages)
         if not stages:
             raise_problems([Problem("stages", "a pipeline needs at least one Stage")])
@@ -173,9 +175,11 @@ class Pipeline:
         Raises:
             ConfigError, PlanError, WeightError: before any work is done.
         """
+        if data is not None:
+            check_data(data)
         self._recipe.require_given(data, loss_fn)
-        if workers is not None and workers < 1:
-            raise PlanError(f"workers must be at least 1, got {workers}; leave it out to use every core")
+        if workers is not None and (not isinstance(workers, int) or workers < 1):
+            raise PlanError(f"workers must be an integer from 1 on, got {workers!r}; leave it out to use every core")
         if example_inputs is None and data is not None and self._recipe.on_activations:
             example_inputs, data = peeked(data)
         target = self._target(model, example_inputs)
@@ -228,8 +232,7 @@ class Pipeline:
         Raises:
             ConfigError, PlanError, WeightError: before anything is attached.
         """
-        if is_program(model):
-            raise PlanError("a Core ML program cannot be trained; prepare the torch model, or use compress()")
+        _refuse_program(model)
         if isinstance(model, DistributedDataParallel):
             raise PlanError("the model is wrapped in DistributedDataParallel; prepare it first, and then wrap it")
         target = self._target(model, example_inputs)
@@ -254,6 +257,7 @@ class Pipeline:
 
         The arguments are those of `begin`.
         """
+        _refuse_program(model)
         if self._training is not None and self._training.is_in(model):
             warn_user("the model is prepared already; nothing is changed")
             return model
@@ -331,6 +335,11 @@ class Pipeline:
         if self._training is None:
             raise StateError(f"call prepare(model) before {verb}()")
         return self._training
+
+
+def _refuse_program(model: object) -> None:
+    if is_program(model):
+        raise PlanError("a Core ML program cannot be trained; prepare the torch model, or use compress()")
 
 
 def _warn(left_out: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any, TextIO
 import attrs
 
 from corepress.config import Document, Problem, dump_yaml, json_schema, load_yaml, raise_problems
+from corepress.config.problems import shown
 from corepress.config.suggestions import did_you_mean
 from corepress.errors import PlanError
 from corepress.files import write_text
@@ -14,6 +15,7 @@ from corepress.pipeline.scheduling import schedule_data, schedule_schema
 from corepress.pipeline.stage import BoundStage, Stage, bind
 from corepress.plugin import registry
 
+_SEED_BITS = 64
 _RECIPE_KEYS = ("stages", "seed")
 _STAGE_KEYS = ("algorithm", "config", "calibration")
 
@@ -28,6 +30,8 @@ class Recipe:
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.seed, int) or isinstance(self.seed, bool):
             raise_problems([Problem("seed", f"must be an integer, got {self.seed!r}")])
+        if self.seed.bit_length() > _SEED_BITS:
+            raise_problems([Problem("seed", f"must have at most {_SEED_BITS} bits, got {shown(self.seed)}")])
 
     @property
     def on_activations(self) -> bool:
@@ -55,8 +59,6 @@ class Recipe:
         Raises:
             PlanError: naming the stage, and the argument to give.
         """
-        if data is not None and not (hasattr(data, "__iter__") or hasattr(data, "__getitem__")):
-            raise PlanError(f"data is of type {type(data).__name__}; pass an iterable of batches")
         if loss_fn is not None and not callable(loss_fn):
             raise PlanError(f"loss_fn is of type {type(loss_fn).__name__}; pass loss_fn=lambda model, batch: ...")
         for stage in self.stages:

@@ -90,6 +90,10 @@ def bind(
 def _bind(index: int, stage: Stage, document: Document | None) -> tuple[BoundStage | None, Iterable[Problem]]:
     path = f"stages[{index}]"
     plugins = registry()
+    if not isinstance(stage.algorithm, str):
+        return None, [Problem(f"{path}.algorithm", f"must be the name of an algorithm, got {stage.algorithm!r}")]
+    if not isinstance(stage.config, Mapping | CompressionConfig | None):
+        return None, [Problem(f"{path}.config", f"must be a mapping or a configuration object, got {stage.config!r}")]
     try:
         spec = plugins.find(stage.algorithm)
     except UnknownAlgorithmError as error:

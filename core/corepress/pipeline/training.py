@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from corepress.algorithm import ActivationQuantizer, Simulator
+from corepress.calibration.batches import check_data
 from corepress.errors import StateError
 from corepress.pipeline.attaching import attach_all, sets_mode
 from corepress.pipeline.blueprint import Blueprint
@@ -160,6 +161,8 @@ class TrainingRun:
             StateError: the model is not one that this run has prepared, or an activation was never observed.
             WeightError: training has made weights NaN or infinite.
         """
+        if data is not None:
+            check_data(data)
         self.recipe.require_given(data, loss_fn, trained=True)
         base = self.model if model is None else unwrapped(model)
         source = TorchTarget(base)

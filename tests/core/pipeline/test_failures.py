@@ -167,7 +167,7 @@ def test_the_state_of_another_model_is_refused_whole(model):
 def test_wrong_arguments_are_named(model):
     with pytest.raises(ConfigError, match=r"^seed: must be an integer, got 'x'$"):
         Pipeline([Stage("magnitude")], seed="x")
-    with pytest.raises(PlanError, match=r"^workers must be at least 1, got 0; leave it out to use every core$"):
+    with pytest.raises(PlanError, match=r"^workers must be an integer from 1 on, got 0; leave it out"):
         Pipeline([Stage("magnitude")]).compress(model, workers=0)
     with pytest.raises(ConfigError, match=r"^a recipe is a mapping with the key 'stages', not list$"):
         Pipeline.from_dict([])
@@ -199,7 +199,11 @@ def test_every_start_of_a_run_has_an_end(model, toys, events):
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ({"data": 7}, "data is of type int; pass an iterable of batches"),
+        (
+            {"data": 7},
+            "the calibration data must be a list or another iterable of batches, not of type int; "
+            "put a single batch in a list",
+        ),
         ({"data": [], "loss_fn": "mse"}, "loss_fn is of type str; pass loss_fn=lambda model, batch: ..."),
     ],
 )

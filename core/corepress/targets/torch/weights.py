@@ -120,6 +120,8 @@ class TorchWeight(Weight):
             return "it has no values (meta device); load the model's weights first"
         if self.parameter.layout is not torch.strided:
             return f"its layout is {self.parameter.layout}; replace it by weight.to_dense()"
+        if not self.parameter.ndim:
+            return "it is a single number"
         return None if self.parameter.numel() else "it has no elements"
 
     @property
@@ -254,10 +256,11 @@ def torch_weights(model: nn.Module, *, private: bool = False) -> list[TorchWeigh
     Parameters that several modules share, and modules that are reached by several names, give one handle. The model is
     `private` when nobody else has it yet.
     """
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise StateError(f"{name}: it has no shape yet; run the model once before it is compressed")
     places: dict[int, list[Place]] = {}
     for place in _places(model):
-        if is_lazy(_stored(place)):
-            raise StateError(f"{place.name}: it has no shape yet; run the model once before it is compressed")
         places.setdefault(_identity(place), []).append(place)
     return [TorchWeight(tuple(tied), private=private) for tied in places.values()]
 

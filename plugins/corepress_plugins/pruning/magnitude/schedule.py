@@ -87,6 +87,8 @@ def _as_list(steps: Any) -> Any:
     """Return a range, tensor or array as plain numbers; what is none of them stays for the loader to judge."""
     if isinstance(steps, str):
         return _parse_range(steps)
+    if isinstance(steps, range):
+        return _listed(steps)
     return steps.tolist() if hasattr(steps, "tolist") else steps
 
 
@@ -98,9 +100,14 @@ def _parse_range(text: str) -> list[int]:
             f"{text!r} is no range of update steps; write 'range(stop)', 'range(start, stop)' or "
             "'range(start, stop, step)' with integers from 0 on and a step of 1 or more"
         )
-    steps = range(*bounds)
-    if len(steps) > _MOST_UPDATES:
-        raise ConfigError(f"{text!r} has {len(steps)} update steps; a schedule has at most {_MOST_UPDATES}")
+    return _listed(range(*bounds))
+
+
+def _listed(steps: range) -> list[int]:
+    # len() counts no more than 2**63.
+    count = max(0, -((steps.start - steps.stop) // steps.step))
+    if count > _MOST_UPDATES:
+        raise ConfigError(f"{steps} has {count} update steps; a schedule has at most {_MOST_UPDATES}")
     return list(steps)
 
 
