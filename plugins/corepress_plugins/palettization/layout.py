@@ -83,6 +83,12 @@ def layout_of(weight: WeightFacts, config: ModuleTableConfig) -> GroupLayout:
     for what, size in (("group_size", group_size), ("cluster_dim", config.vector_length)):
         if channels % size:
             raise Unsupported(f"{what} {size} does not divide its {channels} channels on axis {axis}")
+    per_group = channels // weight.groups if axis == weight.output_axis else channels
+    if per_group % config.vector_length:
+        raise Unsupported(
+            f"cluster_dim {config.vector_length} does not divide the {per_group} channels of each of its "
+            f"{weight.groups} groups, which vectors must not cross"
+        )
     return GroupLayout(weight.shape, axis, channels // group_size, config.vector_length)
 
 

@@ -74,18 +74,45 @@ def _const(op: Any) -> WeightEncoding:
 def _shift_scale(op: Any) -> WeightEncoding:
     scale = _floats(op.scale)
     if op.data.op.op_type == "const" and not types.is_float(op.data.dtype):
-        offset = None if op.offset is None else _integers(op.offset)
-        return Affine(_integers(op.data), scale, offset, _bits(op.data))
+        return _affine(op, Affine(_integers(op.data), torch.ones_like(scale), n_bits=_bits(op.data)), scale)
     data = encoding_of(op.data)
     if isinstance(data, Palettized) and isinstance(data.lut, Affine):
-        offset = None if op.offset is None else _integers(op.offset)
-        return attrs.evolve(data, lut=integer_lut(data.lut.data, scale, offset, data.lut.n_bits))
+        lut = data.lut
+        if op.offset is not None and not _is_whole(op.offset, lut):
+            table = integer_lut(lut.data, scale, None, lut.n_bits)
+            offset = spread(_floats(op.offset), table.scale.shape[:-2])[..., None, None]
+            return attrs.evolve(data, lut=Dense((table.data.float() - offset) * table.scale))
+        whole = None if op.offset is None else _whole(op.offset, lut)
+        return attrs.evolve(data, lut=integer_lut(lut.data, scale, whole, lut.n_bits))
     if isinstance(data, Palettized) and data.scale is None and op.offset is None:
         return attrs.evolve(data, scale=scale)
     if isinstance(data, Dense) and op.offset is None:
         # Compression tools move the scale of a palette onto its table of floats.
         return Dense(data.values * spread(scale, data.shape))
     raise ExportError(f"{op.name}: a scale over {data.kind} data has no encoding")
+
+
+def _affine(op: Any, data: Affine, scale: Tensor) -> WeightEncoding:
+    """Return integers with the scale and the offset of an operation; their values, where the offset is no integer."""
+    if op.offset is None:
+        return attrs.evolve(data, scale=scale)
+    if _is_whole(op.offset, data):
+        return attrs.evolve(data, scale=scale, zero_point=_whole(op.offset, data).reshape(scale.shape))
+    offset = _floats(op.offset).reshape(scale.shape)
+    return Dense((data.data.float() - spread(offset, data.shape)) * spread(scale, data.shape))
+
+
+def _is_whole(offset: Any, data: Affine) -> bool:
+    """Tell whether an offset, which may be of a float type, is one of the integers of the data."""
+    if not types.is_float(offset.dtype):
+        return True
+    values, (low, high) = _floats(offset), data.bounds
+    return bool(((values == values.round()) & (values >= low) & (values <= high)).all())
+
+
+def _whole(offset: Any, data: Affine) -> Tensor:
+    """Return an offset in the type of the integers."""
+    return _floats(offset).to(data.data.dtype) if types.is_float(offset.dtype) else _integers(offset)
 
 
 def _lut_to_dense(op: Any) -> WeightEncoding:
@@ -131,8 +158,7 @@ def _kept(var: Any, mask: Tensor) -> WeightEncoding:
 def _scaled_kept(op: Any, mask: Tensor) -> WeightEncoding:
     payload, scale = _kept(op.nonzero_data, mask), _floats(op.scale)
     if isinstance(payload, Affine):
-        offset = None if op.offset is None else _integers(op.offset)
-        return attrs.evolve(payload, scale=scale, zero_point=offset)
+        return _affine(op, payload, scale)
     if isinstance(payload, Palettized) and payload.scale is None and op.offset is None:
         return attrs.evolve(payload, scale=scale)
     raise ExportError(f"{op.name}: a scale over {payload.kind} kept values has no encoding")

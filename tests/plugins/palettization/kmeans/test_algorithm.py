@@ -303,3 +303,11 @@ def test_tables_of_integers_under_a_scale_are_stored_as_they_are(dtype, grouped)
     assert stored["equal"]
     assert stored["nbytes"] == palettizer.report()["0.weight"].bytes_after
     assert error(model[0].weight, compressed[0].weight) < 0.1
+
+
+@pytest.mark.filterwarnings("ignore:.*were skipped")
+@pytest.mark.parametrize(("groups", "is_skipped"), [(32, True), (16, True), (8, False), (1, False)])
+def test_vectors_do_not_cross_the_groups_of_a_convolution(groups, is_skipped):
+    model = nn.Sequential(nn.Conv2d(32, 32, 3, groups=groups))
+    plan = Pipeline([Stage("kmeans", {"global_config": {"n_bits": 2, "cluster_dim": 4}})]).plan(model)
+    assert ("groups, which vectors must not cross" in plan["0.weight"].reason) == is_skipped

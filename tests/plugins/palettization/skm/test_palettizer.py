@@ -237,7 +237,7 @@ def test_a_file_of_another_model_is_refused(model, tmp_path):
 
 @pytest.mark.parametrize("options", [{}, {"lut_dtype": "int8"}, {"enable_per_channel_scale": True}], ids=str)
 def test_pruned_weights_keep_their_zeros_and_run_on_core_ml(model, data, options):
-    pruned = MagnitudePruner(model, {"global_config": {"target_sparsity": 0.5}}).compress()
+    pruned = MagnitudePruner(model, {"global_config": {"target_sparsity": 0.5, "weight_threshold": 0}}).compress()
     small = SKMPalettizer(pruned, {"global_config": {"n_bits": 2, **options}}).compress(data, loss_fn)
     for before, after in zip(torch_weights(pruned), torch_weights(small), strict=True):
         assert isinstance(after.encoding(), Sparse)
