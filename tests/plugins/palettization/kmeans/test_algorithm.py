@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from corepress import coreml
+from corepress import Pipeline, Stage, coreml
 from corepress.encoding import Affine, Palettized, Sparse
 from corepress.errors import PlanError
 from corepress.targets import torch_weights
