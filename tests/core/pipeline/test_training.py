@@ -353,3 +353,17 @@ def test_runs_that_do_not_compose_are_refused_when_the_second_is_prepared(model)
         "palettize once, with the n_bits you want"
     )
     assert sorted(prepared.state_dict()) == before
+
+
+def test_a_model_in_training_says_how_it_is_saved_and_a_finished_one_is_saved(tmp_path):
+    pipeline = Pipeline([Stage("magnitude")])
+    prepared = pipeline.prepare(nn.Sequential(nn.Linear(8, 8)))
+    with pytest.raises(
+        StateError, match=r"save its state_dict\(\) and that of the pipeline, and load both after prepare"
+    ):
+        torch.save(prepared, tmp_path / "model.pt")
+    copy.deepcopy(prepared)
+    finished = pipeline.finalize(inplace=True)
+    torch.save(finished, tmp_path / "model.pt")
+    again = torch.load(tmp_path / "model.pt", weights_only=False)
+    assert torch.equal(again[0].weight, finished[0].weight)

@@ -1,7 +1,7 @@
 """Attach simulators to the weights of a torch model, in canonical order, and take them off again."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 
 from corepress.algorithm import Simulator
 from corepress.encoding import Dense, WeightEncoding, slot_for
-from corepress.errors import WeightError
+from corepress.errors import StateError, WeightError
 from corepress.targets.torch import metadata
 from corepress.targets.torch.weights import Place, TorchWeight
 
@@ -133,9 +133,18 @@ def _register(place: Place, simulator: Simulator) -> None:
     entries: dict[str, Any] = module._buffers if name in module._buffers else module._parameters
     order = list(entries)
     parametrize.register_parametrization(module, name, simulator, unsafe=True)
+    # torch has given the module a class of its own, which refuses to be pickled without a way out.
+    type(module).__getstate__ = _refuse_to_be_saved  # type: ignore[method-assign]
     entries[name] = None
     for each in order:
         entries[each] = entries.pop(each)
+
+
+def _refuse_to_be_saved(_: nn.Module) -> NoReturn:
+    raise StateError(
+        "a model in training cannot be saved as a whole; save its state_dict() and that of the pipeline, and load both "
+        "after prepare() of the same model"
+    )
 
 
 def _detach(place: Place, mine: Sequence[Simulator]) -> None:
