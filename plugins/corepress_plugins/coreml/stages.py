@@ -8,10 +8,11 @@ import attrs
 
 from corepress.config import CompressionConfig, Rules, layered
 from corepress.coreml import CoreMLTarget, CoreMLWeight, DeploymentTarget
-from corepress.encoding import AffineForm, CompositionError, PaletteForm, SparseForm, compose_forms
+from corepress.encoding import AffineForm, CompositionError, DenseForm, PaletteForm, SparseForm, compose_forms
 from corepress.errors import ExportError
 from corepress.pipeline import Stage
 from corepress.plugin import registry
+from corepress.targets.support import check
 from corepress.warn import warn_user
 from corepress_plugins.coreml.op_config import OpCompressorConfig
 from corepress_plugins.coreml.optimization_config import STRUCTURED_TYPES, OptimizationConfig
@@ -58,7 +59,7 @@ def _with_structured_types(config: OptimizationConfig, target: CoreMLTarget) -> 
 
 
 def _sparing_finished(config: OptimizationConfig, target: CoreMLTarget, produces: str) -> OptimizationConfig:
-    finished = [weight for weight in target.weights() if not _can_take(weight, produces)]
+    finished = [weight for weight in target.weights() if not _can_take(weight, produces, target.deployment)]
     left = {
         weight.name: None
         for weight in finished
@@ -69,14 +70,19 @@ def _sparing_finished(config: OptimizationConfig, target: CoreMLTarget, produces
     return config.evolve(op_name_configs={**config.op_name_configs, **left})
 
 
-def _can_take(weight: CoreMLWeight, produces: str) -> bool:
+def _can_take(weight: CoreMLWeight, produces: str, deployment: DeploymentTarget) -> bool:
     try:
-        compose_forms(weight.encoding().form, produces, _TYPICAL[produces])
-    except CompositionError:
-        return False
+        now = weight.encoding().form
     except ExportError:
         # The plan says that it is stored in an unknown way.
         return True
+    if isinstance(now, DenseForm):
+        return True
+    try:
+        check(compose_forms(now, produces, _TYPICAL[produces]), deployment, program=True)
+    except (CompositionError, ExportError):
+        # Nothing can follow, or not in a program as old as this one.
+        return False
     return True
 
 

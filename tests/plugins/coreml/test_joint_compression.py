@@ -107,10 +107,14 @@ def test_what_cannot_be_combined_is_refused_by_the_name_of_the_weight(model, con
 
 
 @pytest.mark.parametrize("configs", [(PRUNE, QUANTIZE), (PRUNE, PALETTIZE), (PALETTIZE, TENSOR)])
-def test_joint_compression_needs_ios18(configs):
+def test_joint_compression_needs_ios18_and_is_left_out_of_older_programs(configs):
     first = in_turn(programs.linear(programs.values(64, 64), "iOS16"), configs[0])
     with pytest.raises(PlanError, match="iOS18"):
-        in_turn(first, configs[1])
+        in_turn(first, configs[1], joint_compression=True)
+    with pytest.warns(PlanWarning, match="^compressed already, and left alone: "):
+        second = in_turn(first, configs[1], joint_compression=False)
+    before, after = ([weight.encoding for weight in read_weights(each)] for each in (first, second))
+    assert before == after
 
 
 @pytest.mark.parametrize("flag", [False, True])
