@@ -9,11 +9,12 @@ import attrs
 from corepress.config import Document, Problem, dump_yaml, json_schema, load_yaml, raise_problems
 from corepress.config.problems import shown
 from corepress.config.suggestions import did_you_mean
-from corepress.errors import PlanError
+from corepress.errors import PlanError, PluginError
 from corepress.files import write_text
 from corepress.pipeline.scheduling import schedule_data, schedule_schema
 from corepress.pipeline.stage import BoundStage, Stage, bind
 from corepress.plugin import registry
+from corepress.warn import warn_user
 
 _SEED_BITS = 64
 _RECIPE_KEYS = ("stages", "seed")
@@ -133,14 +134,31 @@ def _stage_data(stage: BoundStage) -> dict[str, Any]:
     return {**data, "calibration": calibration} if calibration else data
 
 
+def _renamed(schema: Any, references: Mapping[str, str]) -> Any:
+    """Return a schema whose references have other targets."""
+    if isinstance(schema, Mapping):
+        return {
+            key: references.get(value, value) if key == "$ref" else _renamed(value, references)
+            for key, value in schema.items()
+        }
+    return [_renamed(item, references) for item in schema] if isinstance(schema, list) else schema
+
+
 def recipe_schema() -> dict[str, Any]:
     """Return the JSON Schema of recipes, with the options of every installed algorithm."""
     choices: list[dict[str, Any]] = []
     definitions: dict[str, Any] = {}
     for spec in registry().algorithms():
-        schema = json_schema(spec.load_config())
+        try:
+            schema = json_schema(spec.load_config())
+        except PluginError as error:
+            warn_user(f"the schema leaves {spec.name!r} out: {error}")
+            continue
         schema.pop("$schema", None)
-        definitions |= schema.pop("$defs", {})
+        # Classes of two plugins may have one name.
+        inside = {name: f"{spec.name}.{name}" for name in schema.get("$defs", {})}
+        schema = _renamed(schema, {f"#/$defs/{old}": f"#/$defs/{new}" for old, new in inside.items()})
+        definitions |= {inside[name]: definition for name, definition in schema.pop("$defs", {}).items()}
         definitions[spec.name] = schema
         choices.append(
             {

@@ -55,8 +55,10 @@ class Registry:
         )
         self.records: tuple[PluginRecord, ...] = tuple(outcome.record for outcome in outcomes)
         self._provided = [(spec, outcome.record) for outcome in outcomes for spec in outcome.algorithms]
-        self.module_kinds: tuple[ModuleKind, ...] = tuple(k for outcome in outcomes for k in outcome.module_kinds)
-
+        self.kinds_by_provider: tuple[tuple[ModuleKind, str], ...] = tuple(
+            (kind, outcome.record.identity) for outcome in outcomes for kind in outcome.module_kinds
+        )
+        self.module_kinds: tuple[ModuleKind, ...] = tuple(kind for kind, _ in self.kinds_by_provider)
         self._mil_ops = [(op, outcome.record) for outcome in outcomes for op in outcome.mil_ops]
 
     def algorithms(self) -> tuple[AlgorithmSpec, ...]:

@@ -1,10 +1,13 @@
 """The torch modules whose weights the core knows; plugins add more through `register_module_kinds`."""
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable
 
 from torch import nn
 
+from corepress.errors import PluginError
 from corepress.plugin import ModuleKind, WeightLayout, registry
+from corepress.plugin.discovery import BLOCK_VARIABLE
 
 _TRANSPOSED = (WeightLayout(output_axis=1, input_axis=0),)
 _PROJECTIONS = (
@@ -42,14 +45,49 @@ BUILT_IN: tuple[ModuleKind, ...] = (
 )
 
 
-def kinds_by_class() -> Mapping[str, ModuleKind]:
-    """Return every known module kind by the full name of its class; a plugin's wins over the core's."""
-    return {kind.module: kind for kind in (*BUILT_IN, *registry().module_kinds)}
+class Kinds(dict[str, ModuleKind]):
+    """Module kinds by the full name of their class; `providers` are those of plugins."""
+
+    providers: dict[str, list[str]]
 
 
-def kind_of(module: nn.Module, kinds: Mapping[str, ModuleKind]) -> ModuleKind | None:
-    """Return the kind of a module, that of its nearest known base class."""
-    return next((kinds[name] for name in map(full_name, type(module).__mro__) if name in kinds), None)
+def kinds_by_class() -> Kinds:
+    """Return every known module kind; a plugin's wins over the core's."""
+    kinds = Kinds({kind.module: kind for kind in BUILT_IN})
+    kinds.providers = {}
+    for kind, provider in registry().kinds_by_provider:
+        name = _defined(kind.module)
+        kinds[name] = kind
+        kinds.providers.setdefault(name, []).append(provider)
+    return kinds
+
+
+def kind_of(module: nn.Module, kinds: Kinds) -> ModuleKind | None:
+    """Return the kind of a module, that of its nearest known base class.
+
+    Raises:
+        PluginError: several plugins describe the class.
+    """
+    name = next((name for name in map(full_name, type(module).__mro__) if name in kinds), None)
+    if name is None:
+        return None
+    providers = kinds.providers.get(name, ())
+    if len(providers) > 1:
+        raise PluginError(
+            f"module class {name} is described by several plugins: {', '.join(providers)}; block all but one with "
+            f"{BLOCK_VARIABLE}"
+        )
+    return kinds[name]
+
+
+def _defined(spelling: str) -> str:
+    """Return the name by which a class is defined, for a public one such as torch.nn.GRU.
+
+    A module of the class can only exist if its package is imported.
+    """
+    package, _, name = spelling.rpartition(".")
+    cls = getattr(sys.modules.get(package), name, None)
+    return full_name(cls) if isinstance(cls, type) else spelling
 
 
 def spellings(cls: type) -> frozenset[str]:
