@@ -10,6 +10,8 @@ from corepress.pipeline.pipeline import Pipeline
 from corepress.pipeline.protocol import LossFunction
 from corepress.pipeline.report import Report
 from corepress.pipeline.stage import Stage
+from corepress.plugin import registry
+from corepress.targets.torch.kinds import known_classes
 
 
 class BoundCompressor:
@@ -30,6 +32,11 @@ class BoundCompressor:
     def config(self) -> Any:
         """The complete configuration."""
         return self.pipeline.stages[0].config
+
+    @property
+    def supported_modules(self) -> tuple[type[nn.Module], ...]:
+        """The classes of modules that rules about everything select."""
+        return known_classes(registry().find(self.algorithm).default_kinds)
 
     def compress(
         self,

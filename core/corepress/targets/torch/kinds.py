@@ -1,7 +1,7 @@
 """The torch modules whose weights the core knows; plugins add more through `register_module_kinds`."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
@@ -80,14 +80,24 @@ def kind_of(module: nn.Module, kinds: Kinds) -> ModuleKind | None:
     return kinds[name]
 
 
-def _defined(spelling: str) -> str:
-    """Return the name by which a class is defined, for a public one such as torch.nn.GRU.
+def known_classes(kinds: Sequence[str] = ()) -> tuple[type[nn.Module], ...]:
+    """Return the module classes of some kinds of weights, of all by default, as far as they are imported."""
+    known = kinds_by_class().items()
+    found = [_imported(name) for name, kind in known if not kinds or kind.kind in kinds]
+    return tuple(cls for cls in found if cls is not None)
 
-    A module of the class can only exist if its package is imported.
-    """
-    package, _, name = spelling.rpartition(".")
-    cls = getattr(sys.modules.get(package), name, None)
-    return full_name(cls) if isinstance(cls, type) else spelling
+
+def _defined(spelling: str) -> str:
+    """Return the name by which a class is defined, for a public one such as torch.nn.GRU."""
+    cls = _imported(spelling)
+    return spelling if cls is None else full_name(cls)
+
+
+def _imported(name: str) -> type[nn.Module] | None:
+    """Return a class by a name of it; a module of the class can only exist if its package is imported."""
+    package, _, attribute = name.rpartition(".")
+    cls = getattr(sys.modules.get(package), attribute, None)
+    return cls if isinstance(cls, type) else None
 
 
 def spellings(cls: type) -> frozenset[str]:

@@ -197,6 +197,10 @@ def test_rules_about_everything_select_linear_layers_and_convolutions_only():
         assert "0.weight" in {row.name for row in plan.done}
 
 
+def test_the_pruner_names_the_modules_that_it_selects_by_default():
+    assert MagnitudePruner(nn.Linear(8, 8)).supported_modules == (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
 def test_outputs_of_linear_layers_are_not_pruned_as_channels():
     model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Flatten(), nn.Linear(16 * 36, 10))
     finished = MagnitudePruner(model, {"global_config": {"granularity": "per_channel"}}).compress()
