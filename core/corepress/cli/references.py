@@ -24,7 +24,7 @@ def resolve(reference: str, what: str) -> Any:
         sys.path.insert(0, here)
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise WrongUsage(
             f"{what} {reference!r}: module {module_name!r} cannot be imported: {type(error).__name__}: {error}"
         ) from error
@@ -54,7 +54,7 @@ def called(found: Any, reference: str, what: str) -> Any:
     make = _callable(found, reference, what)
     try:
         return make()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise WrongUsage(f"{what} {reference!r} failed when called: {type(error).__name__}: {error}") from error
 
 

@@ -37,8 +37,7 @@ class Candidate:
     @classmethod
     def of(cls, point: EntryPoint) -> "Candidate":
         """Return the candidate behind an entry point."""
-        distribution, version = (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
-        return cls(point.name, distribution, version, point.value, point.load)
+        return cls(point.name, *_described(point), point.value, point.load)
 
     def is_named_in(self, names: Iterable[str]) -> bool:
         """Tell whether a block or allow list names the plugin, its distribution, or both as `distribution/name`."""
@@ -54,6 +53,16 @@ class Candidate:
             status=status,
             **more,
         )
+
+
+def _described(point: EntryPoint) -> tuple[str, str]:
+    """Return the name and the version of a distribution, also of one that an interrupted installation has left."""
+    try:
+        name, version = (point.dist.name, point.dist.version) if point.dist else (None, None)
+    except Exception:
+        # Without its METADATA, a distribution fails in a way that depends on the version of Python.
+        name, version = None, None
+    return name or "unknown", version or ""
 
 
 @attrs.frozen
