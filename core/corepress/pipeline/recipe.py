@@ -17,6 +17,7 @@ from corepress.plugin import registry
 from corepress.warn import warn_user
 
 _SEED_BITS = 64
+_DEFINITIONS = "#/$defs/"
 _RECIPE_KEYS = ("stages", "seed")
 _STAGE_KEYS = ("algorithm", "config", "calibration")
 
@@ -134,14 +135,18 @@ def _stage_data(stage: BoundStage) -> dict[str, Any]:
     return {**data, "calibration": calibration} if calibration else data
 
 
-def _renamed(schema: Any, references: Mapping[str, str]) -> Any:
-    """Return a schema whose references have other targets."""
-    if isinstance(schema, Mapping):
-        return {
-            key: references.get(value, value) if key == "$ref" else _renamed(value, references)
-            for key, value in schema.items()
-        }
-    return [_renamed(item, references) for item in schema] if isinstance(schema, list) else schema
+def _renamed(schema: Any, names: Mapping[str, str]) -> Any:
+    """Return a schema whose references lead to definitions of other names, or into them."""
+    if isinstance(schema, list):
+        return [_renamed(item, names) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    return {key: _led(value, names) if key == "$ref" else _renamed(value, names) for key, value in schema.items()}
+
+
+def _led(reference: str, names: Mapping[str, str]) -> str:
+    name, slash, inside = reference.removeprefix(_DEFINITIONS).partition("/")
+    return f"{_DEFINITIONS}{names[name]}{slash}{inside}"
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -157,7 +162,7 @@ def recipe_schema() -> dict[str, Any]:
         schema.pop("$schema", None)
         # Classes of two plugins may have one name.
         inside = {name: f"{spec.name}.{name}" for name in schema.get("$defs", {})}
-        schema = _renamed(schema, {f"#/$defs/{old}": f"#/$defs/{new}" for old, new in inside.items()})
+        schema = _renamed(schema, inside)
         definitions |= {inside[name]: definition for name, definition in schema.pop("$defs", {}).items()}
         definitions[spec.name] = schema
         choices.append(
