@@ -39,3 +39,18 @@ def test_the_linear_layers_of_transformers_are_compressed_exported_and_verified(
     assert all(weight.encoding().form.describe().startswith(form) for weight in weights)
     assert [(weight.output_axis, weight.input_axis) for weight in weights] == [(1, 0), (1, 0)]
     verify(convert(small, batch, minimum_deployment_target="iOS18"), small, batch)
+
+
+def test_their_activations_are_quantized():
+    model, batch = Block(), (torch.randn(2, 5, 16),)
+    run = Pipeline([Stage("linear_qat")]).begin(model, batch)
+    run.model(*batch)
+    run.step()
+    shown = run.model.eval()(*batch)
+    finished = run.finalize()
+    assert {row.name for row in run.report().done if not row.stored} == {"up:addmm", "relu", "down:addmm"}
+    torch.testing.assert_close(finished(*batch), shown)
+    package = convert(finished, batch, minimum_deployment_target="iOS17")
+    verify(package, finished, batch)
+    operations = package._mil_program.functions["main"].operations
+    assert [op.op_type for op in operations].count("quantize") == 4

@@ -23,7 +23,10 @@ ALL = ("*",)
 
 @attrs.frozen
 class Operation:
-    """One operation: its kind, its role, and the names of the arguments that are activations, by position."""
+    """One operation: its kind, its role, and the names of the arguments that are activations, by position.
+
+    An argument without a name, "", is none.
+    """
 
     kind: str
     role: Role
@@ -32,9 +35,10 @@ class Operation:
 
     def activations(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[Path, Tensor]]:
         """Yield the tensors among the arguments that are activations, each with its path in `(args, kwargs)`."""
-        positional = args if self.inputs is ALL else args[: len(self.inputs)]
+        count = len(args) if self.inputs is ALL else min(len(args), len(self.inputs))
+        at = [number for number in range(count) if self.inputs is ALL or self.inputs[number]]
         named = {key: kwargs[key] for key in kwargs if self.inputs is ALL or key in self.inputs}
-        for where, arguments in enumerate((enumerate(positional), named.items())):
+        for where, arguments in enumerate((((n, args[n]) for n in at), named.items())):
             for key, given in arguments:
                 # Most arguments are tensors themselves.
                 found = [((where, key), given)] if isinstance(given, Tensor) else leaves(given, (where, key))
@@ -56,6 +60,8 @@ _QUERY_KEY_VALUE = ("query", "key", "value")
 
 _ALL = [
     *(Operation(kind, "layer") for kind in ("linear", *_CONVOLUTIONS)),
+    # A linear layer of the transformers package: bias, input and weight.
+    Operation("addmm", "layer", ("", "mat1")),
     *(Operation(kind, "lookup", ()) for kind in ("embedding", "embedding_bag")),
     *(Operation(kind, "binary", ("input", "other")) for kind in ("add", "sub", "mul")),
     Operation("matmul", "binary", ("input", "other", "mat2", "tensor1")),
