@@ -198,7 +198,8 @@ def test_rules_about_everything_select_linear_layers_and_convolutions_only():
 
 
 def test_the_pruner_names_the_modules_that_it_selects_by_default():
-    assert MagnitudePruner(nn.Linear(8, 8)).supported_modules == (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    # Those of other packages follow, where they are imported.
+    assert MagnitudePruner(nn.Linear(8, 8)).supported_modules[:4] == (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def test_outputs_of_linear_layers_are_not_pruned_as_channels():
