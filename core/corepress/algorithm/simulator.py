@@ -49,7 +49,7 @@ class Simulator(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.inner: nn.Module | None = None
+        self.inner: Simulator | None = None
         self.register_buffer("step_count", torch.zeros((), dtype=torch.int64))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

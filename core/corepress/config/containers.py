@@ -12,7 +12,7 @@ Hook = Callable[[Any, Any], Any]
 
 
 class ByType(dict[Any, Any]):
-    """A mapping by the names of classes and functions, which finds what is given by the class itself, too."""
+    """A dict whose keys are names of classes and functions. A class or a function finds the entry of its name."""
 
     def __missing__(self, key: object) -> Any:
         if isinstance(key, str) or key not in self:
@@ -23,7 +23,7 @@ class ByType(dict[Any, Any]):
         return super().__contains__(key) or (callable(key) and super().__contains__(scalars.to_type_key(key, None)))
 
     def get(self, key: Any, default: Any = None) -> Any:
-        """Return what is given for a class, or for its name."""
+        """Return the entry of a class, a function or a name, or the default."""
         try:
             return self[key]
         except KeyError:

@@ -29,9 +29,12 @@ class DType(StrEnum):
 
     def __eq__(self, other: object) -> bool:
         """Compare with a name, and with a torch dtype."""
-        if (type(other).__module__, type(other).__name__) == ("torch", "dtype"):
-            other = str(other).removeprefix("torch.").removeprefix("q")
-        return str.__eq__(self, other)  # type: ignore[arg-type]
+        if (type(other).__module__, type(other).__name__) != ("torch", "dtype"):
+            return str.__eq__(self, other)  # type: ignore[arg-type]
+        try:
+            return self is DType.parse(other)
+        except ConfigError:
+            return False
 
     __hash__ = str.__hash__
 

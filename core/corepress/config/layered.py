@@ -1,7 +1,7 @@
 """Configurations of three levels: by module name or pattern, by module type, and for everything else."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TextIO, TypeVar
 
@@ -54,12 +54,9 @@ class CompressionConfig(Configuration, Generic[M]):
     _origins: dict[str, str] = attrs.field(init=False, factory=dict, eq=False, repr=False)
 
     def assign(self, name: str, value: Any) -> None:
-        """Set an option, checked with all others; where it was read is forgotten."""
+        """Set an option, which is checked by itself, and forget where it was read."""
         super().assign(name, value)
-        kept = {
-            path: where for path, where in self._origins.items() if path.partition(".")[0].partition("[")[0] != name
-        }
-        object.__setattr__(self, "_origins", kept)
+        self._forget_origins([name])
 
     def set_global(self, global_config: BySize[M | Mapping[str, Any]] | None) -> Self:
         """Set the configuration of every module that no other level mentions, and return self."""
@@ -160,11 +157,14 @@ class CompressionConfig(Configuration, Generic[M]):
             problems.extend(trial.problems())
         raise_problems(problems, subject=type(self).__name__)
         object.__setattr__(self, level, after)
-        changed = [level] if level == "global_config" else [join_path(level, key) for key in given]
+        self._forget_origins([level] if level == "global_config" else [join_path(level, key) for key in given])
+        return self
+
+    def _forget_origins(self, changed: Sequence[str]) -> None:
+        """Forget where some paths, and everything inside them, were read."""
         inside = tuple(path + sign for path in changed for sign in (".", "["))
         kept = {p: o for p, o in self._origins.items() if p not in changed and not p.startswith(inside)}
         object.__setattr__(self, "_origins", kept)
-        return self
 
 
 def _is_empty(level: object) -> bool:

@@ -37,13 +37,12 @@ class Configuration:
 
         Whether the options fit together is checked when the configuration is used: several may have to change.
         """
-        types = self.option_types()
-        if name not in types:
+        fields = {field.name: field for field in options_of(type(self))}
+        if name not in fields:
             raise AttributeError(self._unknown(name))
         problems: list[Problem] = []
         with collecting(problems, name):
-            checked = converter.structure(value, types[name])
-            info_of(next(field for field in options_of(type(self)) if field.name == name)).check(checked)
+            checked = _checked(fields[name], self.option_types()[name], value)
         raise_problems(problems, subject=type(self).__name__)
         object.__setattr__(self, name, checked)
 
@@ -62,7 +61,7 @@ class Configuration:
         return ()
 
     def all_problems(self, path: str = "") -> Iterator[Problem]:
-        """Yield what is wrong with options that were assigned one by one, also in the configurations inside."""
+        """Yield every problem of options that are valid one by one, including those of nested configurations."""
         for problem in self.problems():
             yield Problem(join_path(path, problem.path), problem.message)
         for field in options_of(type(self)):
@@ -86,6 +85,8 @@ class Configuration:
 
     @classmethod
     def _by_position(cls, values: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+        if not values:
+            return {}
         inherited = {field.name for base in cls.__mro__[1:] if attrs.has(base) for field in options_of(base)}
         order = cls.positional or tuple(name for name in cls.option_types() if name not in inherited)
         if len(values) > len(order):
@@ -114,8 +115,7 @@ class Configuration:
             with collecting(problems, field.name):
                 if raw is attrs.NOTHING:
                     raise invalid(f"a value is required ({info_of(field).doc})")
-                values[field.name] = converter.structure(raw, types[field.name])
-                info_of(field).check(values[field.name])
+                values[field.name] = _checked(field, types[field.name], raw)
         if problems:
             raise InvalidError(problems)
         self.__attrs_init__(**values)  # type: ignore[attr-defined]
@@ -178,6 +178,13 @@ def _to_configuration(data: object, cls: type[C]) -> C:
         raise invalid(f"must be a mapping of the options of {cls.__name__}, got {shown(data)}")
     value = cls.__new__(cls)
     value._fill(data)
+    return value
+
+
+def _checked(field: "attrs.Attribute[Any]", kind: Any, raw: object) -> Any:
+    """Return the value of an option in its type and within its limits."""
+    value = converter.structure(raw, kind)
+    info_of(field).check(value)
     return value
 
 

@@ -142,8 +142,8 @@ class Pipeline:
         blueprint = self._blueprint(target, False, minimum_deployment_target, strict, units)
         plan = blueprint.plan
         warnings = plan.warnings
-        if target.copy_obstacle is not None:
-            warnings += (f"{target.copy_obstacle}; or pass inplace=True",)
+        if (obstacle := target.copy_obstacle) is not None:
+            warnings += (f"{obstacle}; or pass inplace=True",)
         return Plan(plan.rows, warnings=warnings, notes=blueprint.calibration_notes(target, data))
 
     def compress(
@@ -288,11 +288,7 @@ class Pipeline:
     ) -> nn.Module:
         """Turn simulators into compressed weights, run the one-shot stages, and return the model.
 
-        Args:
-            model: the prepared model or a copy of it; by default the one that `prepare` returned.
-            inplace: change it, instead of a copy. Finalizing it a second time changes nothing.
-            data: batches of calibration data, where a one-shot stage needs them.
-            loss_fn: `loss_fn(model, batch)`, where a one-shot stage needs gradients.
+        The arguments are those of `TrainingRun.finalize`; the default model is the one that `prepare` returned.
         """
         finished = self._in_training("finalize").finalize(model, inplace, data=data, loss_fn=loss_fn)
         self._report = None

@@ -1,18 +1,24 @@
-"""Check the saved state of a run in training, as a whole, before any of it is restored."""
+"""The state of a run in training: taken, and checked as a whole before any of it is restored."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from corepress.algorithm import ActivationQuantizer, Simulator
 from corepress.config.suggestions import some_names
 from corepress.errors import ConfigError, StateError
 from corepress.pipeline.provenance import plugin_versions
 from corepress.pipeline.recipe import Recipe, read_recipe
 from corepress.pipeline.report import some_of
+from corepress.targets.transaction import undoing
 from corepress.warn import warn_user
+
+Members = Mapping[str, Sequence[Simulator | ActivationQuantizer]]
+"""The simulators of each weight and the quantizer of each activation, by name."""
 
 SimulatorStates = Mapping[str, Mapping[str, Mapping[str, Tensor]]]
 """The tensors of simulators by weight name, by stage, and by their own names."""
@@ -63,6 +69,37 @@ def _listed(plugins: object) -> str:
     if not isinstance(plugins, Mapping):
         return repr(plugins)
     return ", ".join(f"{name} of {made}" for name, made in plugins.items()) or "no plugins"
+
+
+def states_of(members: Members) -> SimulatorStates:
+    """Return copies of the tensors of all members."""
+    return {
+        name: {_key(member): {k: v.clone() for k, v in member.state_dict().items()} for member in chain}
+        for name, chain in members.items()
+    }
+
+
+def restore(members: Members, state: Any) -> None:
+    """Give all members the tensors of a saved state, or none when it does not fit.
+
+    Raises:
+        StateError: naming the weights or the entries.
+    """
+    before = states_of(members)
+    require_fitting(before, state)
+    each = {(name, _key(member)): member for name, chain in members.items() for member in chain}
+    with undoing(
+        [(f"{name}, {key}", partial(member.load_state_dict, before[name][key])) for (name, key), member in each.items()]
+    ):
+        for (name, key), member in each.items():
+            try:
+                member.load_state_dict(state[name][key])
+            except Exception as error:
+                raise StateError(f"the state does not fit this run; {name}, {key}: {error}") from error
+
+
+def _key(member: Simulator | ActivationQuantizer) -> str:
+    return "kept zeros" if member.stage is None else f"stage {member.stage + 1}"
 
 
 def require_fitting(mine: SimulatorStates, state: object) -> None:

@@ -4,15 +4,14 @@ import copy
 import itertools
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, NoReturn, Self
 
 import attrs
 import torch
 from torch import Tensor, nn
 
-from corepress.algorithm import ActivationQuantizer, Simulator
 from corepress.calibration.batches import check_data
 from corepress.errors import StateError
 from corepress.pipeline.attaching import attach_all, sets_mode
@@ -26,7 +25,7 @@ from corepress.pipeline.ranks import are_several, make_alike, unwrapped
 from corepress.pipeline.recipe import Recipe
 from corepress.pipeline.report import Report
 from corepress.pipeline.run import Run, watched
-from corepress.pipeline.saved import SimulatorStates, require_entries, require_fitting
+from corepress.pipeline.saved import Members, require_entries, restore, states_of
 from corepress.pipeline.threads import one_thread
 from corepress.plugin import registry
 from corepress.targets import TorchTarget, TorchWeight, torch_weights
@@ -35,7 +34,7 @@ from corepress.targets.torch.activations.attachment import attached
 from corepress.targets.torch.activations.batch_norm import fold_all
 from corepress.targets.torch.activations.freezing import thaw
 from corepress.targets.torch.activations.structure import restructuring
-from corepress.targets.transaction import all_or_nothing, undoing
+from corepress.targets.transaction import all_or_nothing
 from corepress.warn import warn_user
 
 _FORMAT = 1
@@ -127,7 +126,7 @@ class TrainingRun:
 
     def report(self) -> Report:
         """Return what has become of every weight; before `finalize`, what would become of it now."""
-        return self._finished_report or self._preview()
+        return self._preview() if self._finished_report is None else self._finished_report
 
     def _preview(self) -> Report:
         rows = dict(self.run.rows)
@@ -208,7 +207,7 @@ class TrainingRun:
             "recipe": self.recipe.to_yaml(),
             "plugins": plugin_versions(self.recipe.stages),
             "steps": self.steps,
-            "simulators": self._state(),
+            "simulators": states_of(self._members()),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -220,32 +219,9 @@ class TrainingRun:
         """
         self._require_unfinished("load_state_dict")
         require_entries(state, _FORMAT, self.recipe)
-        self._load(state["simulators"])
+        restore(self._members(), state["simulators"])
         self.steps = state["steps"]
         self._finished_report = None
-
-    def _state(self) -> SimulatorStates:
-        """Return the state of every simulator: tensors by weight name, stage and buffer."""
-        return {
-            name: {_key(s): {k: v.clone() for k, v in s.state_dict().items()} for s in chain}
-            for name, chain in self._members().items()
-        }
-
-    def _load(self, state: Any) -> None:
-        before = self._state()
-        require_fitting(before, state)
-        mine = {(name, _key(simulator)): simulator for name, chain in self._members().items() for simulator in chain}
-        with undoing(
-            [
-                (f"{name}, {key}", partial(simulator.load_state_dict, before[name][key]))
-                for (name, key), simulator in mine.items()
-            ]
-        ):
-            for (name, key), simulator in mine.items():
-                try:
-                    simulator.load_state_dict(state[name][key])
-                except Exception as error:
-                    raise StateError(f"the state does not fit this run; {name}, {key}: {error}") from error
 
     def abandon(self) -> None:
         """Tell the listeners that the run will not be finished."""
@@ -272,13 +248,13 @@ class TrainingRun:
             "the pipeline and of the model"
         )
 
-    def _members(self) -> dict[str, Sequence[Simulator | ActivationQuantizer]]:
+    def _members(self) -> Members:
         """Return the simulators of every weight in training, and the quantizer of every activation."""
-        found: dict[str, Sequence[Simulator | ActivationQuantizer]] = {
-            name: simulation.simulators(weight, self.owner) for name, weight in self.weights.items()
+        quantizers = quantizers_of(self.model, self.owner)
+        return {
+            **{name: simulation.simulators(weight, self.owner) for name, weight in self.weights.items()},
+            **{name: [quantizer] for name, quantizer in quantizers.items()},
         }
-        quantizers = quantizers_of(self.target.model, self.owner)
-        return found | {name: [quantizer] for name, quantizer in quantizers.items()}
 
     def _trained(self, target: TorchTarget) -> dict[str, TorchWeight]:
         return {
@@ -344,7 +320,3 @@ def begun(recipe: Recipe, target: TorchTarget, blueprint: Blueprint) -> Training
         registry().notify("on_run_error", run=run, error=error)
         raise
     return training
-
-
-def _key(simulator: Simulator | ActivationQuantizer) -> str:
-    return "kept zeros" if simulator.stage is None else f"stage {simulator.stage + 1}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import ClassVar
 
 from corepress.config import DType, ModuleConfig, Problem, configuration, option
 
@@ -78,6 +79,16 @@ class ModuleVectorTableConfig(ModuleTableConfig):
 @configuration
 class ModuleClusteredTableConfig(ModuleVectorTableConfig):
     """Add LUTs whose entries are centroids."""
+
+    positional: ClassVar[tuple[str, ...]] = (
+        "n_bits",
+        "lut_dtype",
+        "granularity",
+        "group_size",
+        "channel_axis",
+        "cluster_dim",
+        "enable_per_channel_scale",
+    )
 
     n_bits: int = option(default=4, one_of=INDEX_BITS, doc="Bits of an index: a LUT has 2 ** n_bits entries.")
     lut_dtype: DType | None = option(

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from corepress.encoding import PORTABLE_SIGNIFICAND_BITS
 from corepress_plugins.quantization.integers import Integers
 from corepress_plugins.quantization.scales import (
     BEFORE,
@@ -15,7 +16,6 @@ from corepress_plugins.quantization.scales import (
     TINY,
 )
 
-_BITS = 11
 _SMALLEST_NORMAL, _STEP = 2.0**-14, 2.0**-24  # of half precision
 
 
@@ -53,4 +53,5 @@ def _rounded(scale: float, *, as_half: bool) -> float:
 
 def _significand(value: float) -> float:
     significand, exponent = math.frexp(value)
-    return math.ldexp(round(significand * 2**_BITS) / 2**_BITS, exponent)
+    steps = 2**PORTABLE_SIGNIFICAND_BITS
+    return math.ldexp(round(significand * steps) / steps, exponent)

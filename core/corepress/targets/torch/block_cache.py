@@ -12,7 +12,7 @@ from corepress.calibration.nested import Path, leaves
 from corepress.calibration.spool import Spool
 from corepress.calibration.undisturbed import undisturbed
 from corepress.errors import PlanError
-from corepress.targets.torch.chain import Arguments, BlockReached, Link, Run, hidden_of, hidden_path
+from corepress.targets.torch.chain import Arguments, BlockReached, Link, Run, hidden_of, hidden_path, until_reached
 
 Entry = tuple[Tensor, dict[Path, Any]]
 """The hidden tensor of a batch, and the arguments of the first block that later blocks get too."""
@@ -71,13 +71,8 @@ class BlockInputs:
             raise BlockReached
 
         block = self._run.first
-        hook = block.module.register_forward_pre_hook(catch, with_kwargs=True)
-        try:
+        with until_reached(block.module.register_forward_pre_hook(catch, with_kwargs=True)):
             run_batch(model, number, batch, loss_fn)
-        except BlockReached:
-            pass
-        finally:
-            hook.remove()
         path = hidden_path(caught[0]) if caught else None
         if path is None:
             raise PlanError(

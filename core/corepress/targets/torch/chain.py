@@ -1,12 +1,13 @@
 """Which blocks of a model form a chain: each reads the output of the block before, and nothing else that changes."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import attrs
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from corepress.calibration.nested import Path, leaves, rebuilt
 from corepress.targets.torch.blocks import Block
@@ -20,6 +21,17 @@ _FIXED = (bool, str, type(None))
 
 class BlockReached(BaseException):
     """Ends a call of the model early; no `except Exception` of the model stops it."""
+
+
+@contextmanager
+def until_reached(hook: RemovableHandle) -> Iterator[None]:
+    """Run a model until a hook raises `BlockReached`, and remove the hook."""
+    try:
+        yield
+    except BlockReached:
+        pass
+    finally:
+        hook.remove()
 
 
 @attrs.frozen(eq=False)

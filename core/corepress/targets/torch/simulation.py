@@ -43,7 +43,7 @@ def step(weight: TorchWeight, owner: str) -> None:
         for member, seen in _walk(weight):
             if isinstance(member, Simulator) and member.owner == owner:
                 member.step()
-                if isinstance(member.inner, Simulator):
+                if member.inner is not None:
                     member.inner.step()
                 _refresh(member, seen, weight.name)
 
@@ -75,7 +75,7 @@ def encoded(weight: TorchWeight, mine: Sequence[Simulator]) -> WeightEncoding:
             if member in mine:
                 assert isinstance(member, Simulator)
                 now = _composed(now, member)
-                if isinstance(member.inner, Simulator):
+                if member.inner is not None:
                     now = _composed(now, member.inner)
             else:
                 now = Dense(member(now.decode()))

@@ -23,7 +23,7 @@ from corepress.calibration.undisturbed import undisturbed
 from corepress.errors import PlanError
 from corepress.targets.torch.block_cache import BlockInputs
 from corepress.targets.torch.blocks import Block, chosen_blocks
-from corepress.targets.torch.chain import BlockReached, Run, runs_of
+from corepress.targets.torch.chain import BlockReached, Run, runs_of, until_reached
 from corepress.targets.torch.weights import TorchWeight
 
 
@@ -218,14 +218,8 @@ class _Passes:
         with undisturbed(model), torch.no_grad():
             for number, batch in numbered(self.data, self.most):
                 batches += 1
-                with gathering.listening(number):
-                    hook = block.module.register_forward_hook(stop)
-                    try:
-                        run_batch(model, number, batch, loss_fn)
-                    except BlockReached:
-                        pass
-                    finally:
-                        hook.remove()
+                with gathering.listening(number), until_reached(block.module.register_forward_hook(stop)):
+                    run_batch(model, number, batch, loss_fn)
         check_number(batches, self.fewest)
         self.warned()
         return gathering.results()

@@ -86,7 +86,7 @@ class PaletteSimulator(Simulator):
 
     def _entries(self, centroids: Tensor, basis: Basis) -> Tensor:
         """Return centroids (G, k, d), in the units of their groups, as the table will store them."""
-        if isinstance(self.inner, Simulator):
+        if self.inner is not None:
             entries: Tensor = self.inner(self._lut(centroids * basis.unit))
             return entries.reshape(len(centroids), -1, centroids.shape[2])[:, : centroids.shape[1]] / basis.unit
         return passed_through(
@@ -116,7 +116,7 @@ class PaletteSimulator(Simulator):
         self.begun.fill_(True)
         self.unit.copy_(unit)
         self.centroids.copy_(separated(found, self.config.palett_cluster_tol, zero=self.config.has_zero))
-        if isinstance(self.inner, Simulator):
+        if self.inner is not None:
             self.inner.refresh(self._lut(self.centroids * self.unit))
 
     def _refitted(self, weight: Tensor, basis: Basis) -> tuple[Tensor, Tensor, Tensor]:
@@ -149,7 +149,7 @@ class PaletteSimulator(Simulator):
 
     def _palettized(self, weight: Tensor) -> Tensor:
         palette = self.encode(weight)
-        if isinstance(self.inner, Simulator):
+        if self.inner is not None:
             palette = attrs.evolve(palette, lut=Dense(self.inner(palette.lut.decode())))
         shown = palette.decode().to(weight)
         return shown * (weight != 0) if self.after_sparsity else shown

@@ -1,6 +1,5 @@
-"""Differentiable k-means as one operation of autograd, whose memory does not grow with the iterations."""
+"""Differentiable k-means in two operations of autograd, whose memory does not grow with the iterations."""
 
-from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -9,7 +8,6 @@ from torch import Tensor
 
 from corepress_plugins.palettization.dkm.attention import Attention
 from corepress_plugins.palettization.dkm.implicit import at_fixed_point
-from corepress_plugins.palettization.dkm.passing import passed_through
 from corepress_plugins.palettization.dkm.table import Table
 
 _MOST_TO_CONVERGE = 200
@@ -20,16 +18,15 @@ class Fit:
     """Say how centroids are fitted, and how gradients come back.
 
     `iterations` and `tolerance` end the fit: no group's squared error changes by more than that share of itself.
-    `implicit` iterates until then, and differentiates at the fixed point. `rounded` returns centroids as the table
-    will store them. `trained` (G,), bool, are the groups whose attention is soft; the others show nearest centroids
-    and let gradients pass. `zeros_are_pruned` keeps zeros out of the fit and zero.
+    `implicit` iterates until then, and differentiates at the fixed point. `trained` (G,), bool, are the groups whose
+    attention is soft; the others show nearest centroids and let gradients pass. `zeros_are_pruned` keeps zeros out of
+    the fit and zero.
     """
 
     attention: Attention
     iterations: int
     tolerance: float
     implicit: bool = False
-    rounded: Callable[[Tensor], Tensor] = lambda centroids: centroids
     trained: Tensor | None = None
     zeros_are_pruned: bool = False
 
@@ -67,26 +64,22 @@ class Fitted:
     iterations: int
 
 
-def soft_kmeans(values: Tensor, start: Tensor, fit: Fit) -> Tensor:
-    """Return values (G, P, d) as mixtures of centroids (G, k, d) that start from `start` and are fitted to them.
-
-    The gradient is that of the values as their points show them: scalars are rounded to half precision, and the
-    gradient passes through the rounding. It is exact for the attention and for the centroids, through every iteration
-    or at their fixed point. Cho et al., DKM: Differentiable k-Means Clustering Layer for Neural Network Compression
-    (2022).
-    """
-    found = fitted(values, start, fit)
-    return attending(values, found, passed_through(found.centroids, fit.rounded(found.centroids.detach())), fit)
-
-
 def fitted(values: Tensor, start: Tensor, fit: Fit) -> Fitted:
-    """Return centroids fitted to values (G, P, d)."""
+    """Return centroids fitted to values (G, P, d), from centroids (G, k, d) to start with.
+
+    The gradient goes through every iteration, or is that of their fixed point.
+    """
     table = fit.table(values.detach())
     return Fitted(*_Fitting.apply(values, table, start, fit))  # type: ignore[no-untyped-call]
 
 
 def attending(values: Tensor, found: Fitted, centroids: Tensor, fit: Fit) -> Tensor:
-    """Return the values as mixtures of centroids (G, k, d): the fitted ones as they will be stored."""
+    """Return the values as mixtures of centroids (G, k, d): the fitted ones as they will be stored.
+
+    The gradient is that of the values as their points show them: scalars are rounded to half precision, and the
+    gradient passes through the rounding. It is exact for the attention and for the centroids. Cho et al., DKM:
+    Differentiable k-Means Clustering Layer for Neural Network Compression (2022).
+    """
     shown: Tensor = _Attending.apply(values, found.table, centroids, found.iterations, fit)  # type: ignore[no-untyped-call]
     return shown
 

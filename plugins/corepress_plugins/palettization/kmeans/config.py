@@ -13,13 +13,7 @@ class ModulePostTrainingPalettizerConfig(ModuleClusteredTableConfig):
     """Configure how to palettize the weights of a module."""
 
     positional: ClassVar[tuple[str, ...]] = (
-        "n_bits",
-        "lut_dtype",
-        "granularity",
-        "group_size",
-        "channel_axis",
-        "cluster_dim",
-        "enable_per_channel_scale",
+        *ModuleClusteredTableConfig.positional,
         "enable_fast_kmeans_mode",
         "rounding_precision",
     )

@@ -12,16 +12,6 @@ _BATCHES = 128
 class ModuleSKMPalettizerConfig(ModuleClusteredTableConfig):
     """Configure how to palettize the weights of a module."""
 
-    positional: ClassVar[tuple[str, ...]] = (
-        "n_bits",
-        "lut_dtype",
-        "granularity",
-        "group_size",
-        "channel_axis",
-        "cluster_dim",
-        "enable_per_channel_scale",
-    )
-
     per_sample: bool = option(
         default=False,
         doc="Square the gradients of single samples. False: square the gradients of batches, which is faster.",

@@ -1,5 +1,6 @@
 """Fake quantization: rounding to integers and back, with a gradient."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,7 @@ def _where_inside(wanted: Tensor, steps: Tensor, integers: Integers, out: Tensor
     return found
 
 
+@functools.cache
 def _ends(integers: Integers) -> tuple[float, float]:
     """Return between which numbers all are rounded to integers of the type; neither is one of them.
 

@@ -1,6 +1,15 @@
-"""Soft k-means written out for plain autograd: slow, and what the fast one must equal."""
+"""Soft k-means: that of the plugin, and one that is written out for plain autograd, slow, which it must equal."""
 
 import torch
+
+from corepress_plugins.palettization.dkm.passing import passed_through
+from corepress_plugins.palettization.dkm.soft_kmeans import attending, fitted
+
+
+def soft_kmeans(values, start, fit, rounded=lambda centroids: centroids):
+    """Return values (G, P, d) as mixtures of fitted centroids (G, k, d), by the two operations of the plugin."""
+    found = fitted(values, start, fit)
+    return attending(values, found, passed_through(found.centroids, rounded(found.centroids.detach())), fit)
 
 
 def plain_soft_kmeans(values, centroids, attention, iterations, *, counted=None, rounded=lambda centroids: centroids):

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tests.plugins.palettization.dkm.plain import plain_soft_kmeans
+from tests.plugins.palettization.dkm.plain import plain_soft_kmeans, soft_kmeans
 
 from corepress_plugins.palettization.dkm import soft_kmeans as module
 from corepress_plugins.palettization.dkm import table
 from corepress_plugins.palettization.dkm.attention import Attention
 from corepress_plugins.palettization.dkm.implicit import at_fixed_point
-from corepress_plugins.palettization.dkm.soft_kmeans import Fit, soft_kmeans
+from corepress_plugins.palettization.dkm.soft_kmeans import Fit
 
 
 @pytest.mark.parametrize("fewest_counted", [1 << 15, 1])

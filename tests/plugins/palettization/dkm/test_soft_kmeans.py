@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tests.plugins.palettization.dkm.plain import plain_soft_kmeans
+from tests.plugins.palettization.dkm.plain import plain_soft_kmeans, soft_kmeans
 
 from corepress_plugins.palettization.dkm import table
 from corepress_plugins.palettization.dkm.attention import Attention
-from corepress_plugins.palettization.dkm.soft_kmeans import Fit, soft_kmeans
+from corepress_plugins.palettization.dkm.soft_kmeans import Fit
 
 
 def drawn(*shape, seed=0, scale=0.05):
@@ -14,11 +14,11 @@ def drawn(*shape, seed=0, scale=0.05):
     return (torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * scale).half().float()
 
 
-def both(values, start, fit, iterations, **plain):
-    """Return outputs and gradients: of the operation, and of plain autograd."""
+def both(values, start, fit, iterations, stored=lambda centroids: centroids, **plain):
+    """Return outputs and gradients: of the operations, and of plain autograd."""
     direction = torch.randn(values.shape, generator=torch.Generator().manual_seed(9))
     found = values.clone().requires_grad_()
-    output = soft_kmeans(found, start, fit)
+    output = soft_kmeans(found, start, fit, stored)
     (output * direction).sum().backward()
     wanted = values.double().requires_grad_()
     expected = plain_soft_kmeans(wanted, start.double(), fit.attention, iterations, **plain)
@@ -102,8 +102,8 @@ def test_entries_are_shown_as_they_are_stored_and_gradients_pass_the_rounding():
         return centroids + (rounded(centroids) - centroids).detach()
 
     attention = Attention(temperature=1e-3)
-    fit = Fit(attention=attention, iterations=2, tolerance=0.0, rounded=rounded)
-    assert_same(*both(drawn(1, 40, 1), drawn(1, 4, 1, seed=1), fit, 2, rounded=passing))
+    fit = Fit(attention=attention, iterations=2, tolerance=0.0)
+    assert_same(*both(drawn(1, 40, 1), drawn(1, 4, 1, seed=1), fit, 2, stored=rounded, rounded=passing))
 
 
 @pytest.mark.usefixtures("kind_of_table")

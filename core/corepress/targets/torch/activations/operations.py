@@ -35,14 +35,19 @@ class Operation:
 
     def activations(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[tuple[Path, Tensor]]:
         """Yield the tensors among the arguments that are activations, each with its path in `(args, kwargs)`."""
-        count = len(args) if self.inputs is ALL else min(len(args), len(self.inputs))
-        at = [number for number in range(count) if self.inputs is ALL or self.inputs[number]]
-        named = {key: kwargs[key] for key in kwargs if self.inputs is ALL or key in self.inputs}
-        for where, arguments in enumerate((((n, args[n]) for n in at), named.items())):
-            for key, given in arguments:
+        for where, arguments in enumerate((enumerate(args), kwargs.items())):
+            for argument, given in arguments:
+                if not self._is_input(argument):
+                    continue
                 # Most arguments are tensors themselves.
-                found = [((where, key), given)] if isinstance(given, Tensor) else leaves(given, (where, key))
+                found = [((where, argument), given)] if isinstance(given, Tensor) else leaves(given, (where, argument))
                 yield from ((path, leaf) for path, leaf in found if isinstance(leaf, Tensor))
+
+    def _is_input(self, argument: Any) -> bool:
+        """Tell whether an argument, by its position or its name, is an activation."""
+        if self.inputs is ALL:
+            return True
+        return any(self.inputs[argument : argument + 1]) if isinstance(argument, int) else argument in self.inputs
 
 
 _RANKS = (1, 2, 3)
