@@ -13,6 +13,7 @@ from corepress.calibration.batches import LossFunction, run_batch
 from corepress.calibration.effect import Effect
 from corepress.calibration.sample_gradients import sample_gradients
 from corepress.calibration.sharing import Sharing
+from corepress.encoding.host import on_host
 from corepress.errors import PlanError
 
 Requests = Mapping[str, Collection[StatisticSpec]]
@@ -97,10 +98,11 @@ class Gathering:
             yield
 
     def results(self) -> Results:
-        """Return the statistics, and warn of weights that the loss does not depend on."""
+        """Return the statistics, on the CPU, and warn of weights that the loss does not depend on."""
         self._effect.tell_of_missing()
         return {
-            name: {spec.name: found.result() for spec, found in specs.items()} for name, specs in self._asked.items()
+            name: {spec.name: on_host(found.result()) for spec, found in specs.items()}
+            for name, specs in self._asked.items()
         }
 
 

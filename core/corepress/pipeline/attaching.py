@@ -8,6 +8,7 @@ from torch import nn
 from corepress.algorithm import Simulator, WeightView, generator_for
 from corepress.algorithm.simulator import KeepZeros
 from corepress.encoding import CompositionError, Dense, DenseForm, Form, Sparse, compose_forms, slot_for
+from corepress.encoding.host import on_host
 from corepress.errors import PlanError, StateError
 from corepress.pipeline.blueprint import Blueprint, StagePlan
 from corepress.pipeline.encoder import view_of
@@ -72,7 +73,7 @@ def _simulators_for(
             if isinstance(now, Sparse) and isinstance(now.payload, Dense):
                 if name not in kept:
                     kept.add(name)
-                    ready.append((weight, _owned(KeepZeros(now.mask), owner, "sparsity")))
+                    ready.append((weight, _owned(KeepZeros(now.mask).to(weight.tensor.device), owner, "sparsity")))
             elif not isinstance(now, Dense):
                 raise PlanError(
                     f"{name}: it is stored as {now.form.describe()} already, which training would undo; "
@@ -83,6 +84,7 @@ def _simulators_for(
                 _nest(plan, weight, palettes[name], owner, seed)
                 continue
             simulator = _simulated(plan, view_of(weight, slot_for(now, produces)), owner, seed)
+            simulator.to(weight.tensor.device)
             if produces == "palette":
                 palettes[name] = simulator
             ready.append((weight, _in_batch_norm(simulator, weight, target)))
@@ -107,8 +109,8 @@ def _nest(plan: StagePlan, weight: TorchWeight, palette: Simulator, owner: str, 
             "whose options do not allow it; set its lut_dtype, exclude the weight here (null, or weight_dtype "
             "float32), or quantize the finished model"
         )
-    table = slot_for(palette.encode(weight.read()), plan.stage.spec.produces)
-    palette.inner = _simulated(plan, view_of(weight, table), owner, seed)
+    table = slot_for(on_host(palette.encode(weight.tensor.float())), plan.stage.spec.produces)
+    palette.inner = _simulated(plan, view_of(weight, table), owner, seed).to(weight.tensor.device)
 
 
 def _simulated(plan: StagePlan, view: WeightView, owner: str, seed: int) -> Simulator:
@@ -136,7 +138,7 @@ def _require_composable(ready: Sequence[tuple[TorchWeight, Simulator]]) -> None:
         form: Form = DenseForm()
         for member in simulation.in_order([*others, *mine]):
             try:
-                form = compose_forms(form, member.produces, member.encode(weight.read()).form)
+                form = compose_forms(form, member.produces, member.encode(weight.tensor.float()).form)
             except CompositionError as reason:
                 raise PlanError(
                     f"{weight.name}: another run trains it already, with which this one does not compose: {reason}"

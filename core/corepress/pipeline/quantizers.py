@@ -1,7 +1,9 @@
 """The activations of a model in training: the quantizers at their sites, from `prepare` to `finalize`."""
 
 from collections.abc import Mapping
+from itertools import chain
 
+import torch
 from torch import nn
 
 from corepress.algorithm import ActivationQuantization, ActivationQuantizer
@@ -40,7 +42,7 @@ def quantizers_for(blueprint: Blueprint, target: TorchTarget, owner: str) -> Qua
             quantizer: ActivationQuantizer | None = stage.implementation.quantizer(group.facts, config)
             if quantizer is not None:
                 quantizer.owner, quantizer.stage = owner, stage.index
-                found[str(site)] = quantizer
+                found[str(site)] = quantizer.to(_device_of(target.model, site))
         ways = {quantizer.extra_repr(): f"{site} ({quantizer.extra_repr()})" for site, quantizer in found.items()}
         if len(ways) > 1:
             raise PlanError(
@@ -51,6 +53,12 @@ def quantizers_for(blueprint: Blueprint, target: TorchTarget, owner: str) -> Qua
 
     groups = place(target.graph, lambda site: str(site) in planned)
     return {group.points: quantizer for group in groups if (quantizer := made(group)) is not None}
+
+
+def _device_of(model: nn.Module, site: Site) -> torch.device:
+    """Return where the parameters of the module are that makes a call, or else those of the model."""
+    parameters = chain(model.get_submodule(site.module).parameters(), model.parameters())
+    return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
 
 def attach_quantizers(quantizers: Quantizers | None, target: TorchTarget, owner: str) -> None:

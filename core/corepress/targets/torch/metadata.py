@@ -62,19 +62,19 @@ def clear_all(module: nn.Module) -> None:
     vars(module).pop(_OPAQUE, None)
 
 
-def write(module: nn.Module, parameter: str, encoding: WeightEncoding, dtype: torch.dtype) -> None:
-    """Register the buffers of an encoding, replacing what was there.
+def write(module: nn.Module, parameter: str, encoding: WeightEncoding, weight: Tensor) -> None:
+    """Register the buffers of an encoding beside its `weight`, replacing what was there.
 
-    Tables and per-channel scales take the weight's `dtype` where it holds them exactly.
+    Tables and per-channel scales take the weight's dtype where it holds them exactly.
     """
     clear(module, parameter)
-    fields = _fields(encoding, dtype)
+    fields = _fields(encoding, weight.dtype)
     if fields is None:
         # An encoding of a plugin's own has no place in the protocol; it travels with the module object.
         _opaque_encodings(module)[parameter] = encoding
         return
     for field, value in fields.items():
-        module.register_buffer(f"{PREFIX}/{parameter}/{field}", value)
+        module.register_buffer(f"{PREFIX}/{parameter}/{field}", value.to(weight.device))
 
 
 def _opaque_encodings(module: nn.Module) -> dict[str, WeightEncoding]:
@@ -150,7 +150,7 @@ def require_sound(module: nn.Module, parameter: str, values: Tensor, name: str) 
         StateError: naming the weight.
     """
     try:
-        _described(module, parameter, torch.zeros((), device=values.device).expand(values.shape), _first_entries)
+        _described(module, parameter, torch.zeros(()).expand(values.shape), _first_entries)
     except Exception as error:
         raise StateError(
             f"{name}: its '_COREML_' buffers describe no weight of shape {tuple(values.shape)} "
@@ -161,7 +161,7 @@ def require_sound(module: nn.Module, parameter: str, values: Tensor, name: str) 
 def _described(module: nn.Module, parameter: str, weight: Tensor, entries: FindEntries) -> WeightEncoding:
     """Return the encoding that the buffers of a parameter describe, which finds `entries` by the weight's values."""
     prefix = f"{PREFIX}/{parameter}/"
-    fields = {n.removeprefix(prefix): getattr(module, n) for n in buffer_names(module, parameter)}
+    fields = {n.removeprefix(prefix): getattr(module, n).cpu() for n in buffer_names(module, parameter)}
     if not fields:
         return Dense(weight)
     if "compression_type" not in fields:

@@ -9,6 +9,7 @@ from torch.nn.utils import parametrize
 
 from corepress.algorithm import Simulator
 from corepress.encoding import Dense, WeightEncoding, slot_for
+from corepress.encoding.host import on_host
 from corepress.errors import StateError, WeightError
 from corepress.targets.torch import metadata
 from corepress.targets.torch.weights import Place, TorchWeight
@@ -74,17 +75,17 @@ def encoded(weight: TorchWeight, mine: Sequence[Simulator]) -> WeightEncoding:
         for member in list(_chain(weight.places[0]))[: last + 1]:
             if member in mine:
                 assert isinstance(member, Simulator)
-                now = _composed(now, member)
+                now = _composed(now, member, weight.parameter.device)
                 if member.inner is not None:
-                    now = _composed(now, member.inner)
+                    now = _composed(now, member.inner, weight.parameter.device)
             else:
-                now = Dense(member(now.decode()))
+                now = Dense(member(now.decode().to(weight.parameter.device)).cpu())
     return now
 
 
-def _composed(now: WeightEncoding, simulator: Simulator) -> WeightEncoding:
+def _composed(now: WeightEncoding, simulator: Simulator, device: torch.device) -> WeightEncoding:
     slot = slot_for(now, simulator.produces)
-    return slot.rebuild(simulator.encode(slot.values))
+    return slot.rebuild(on_host(simulator.encode(slot.values.to(device))))
 
 
 def detach(weight: TorchWeight, mine: Sequence[Simulator]) -> None:

@@ -178,20 +178,20 @@ class TorchWeight(Weight):
         bias.copy_((bias.double() + shift.to(bias.device)).to(bias.dtype))
 
     def read(self) -> Tensor:
-        """Return the stored values in float32; do not write to them."""
-        return self._loaded().to(torch.float32)
+        """Return the stored values in float32 on the CPU; do not write to them."""
+        return self._loaded().to("cpu", torch.float32)
 
     def encoding(self) -> WeightEncoding:
         """Return what the metadata buffers say the weight is, checked against its values."""
         place = self.places[0]
-        return metadata.read(place.module, place.parameter, self._loaded(), self.name)
+        return metadata.read(place.module, place.parameter, self._loaded().cpu(), self.name)
 
     def realized(self, encoding: WeightEncoding) -> Realized:
         """Return the encoding and its values in the precision of the weight."""
         values = encoding.decode()
         if tuple(values.shape) != self.shape:
             raise WeightError(f"{self.name}: the encoding decodes to {tuple(values.shape)}, the weight is {self.shape}")
-        current = self._loaded()
+        current = self._loaded().cpu()
         if current.dtype is torch.float64 and _holds_floats(encoding):
             # Algorithms see float32; the values that they keep stay as precise as they were.
             return Realized(encoding, torch.where(values == current.to(torch.float32), current, values.double()))
@@ -213,7 +213,7 @@ class TorchWeight(Weight):
             with torch.no_grad():
                 current.copy_(made.values)
         for place in self.places:
-            metadata.write(place.module, place.parameter, made.encoding, current.dtype)
+            metadata.write(place.module, place.parameter, made.encoding, current)
 
     def take(self, other: "TorchWeight") -> None:
         """Take over values and metadata of the same weight in a copy of the model."""

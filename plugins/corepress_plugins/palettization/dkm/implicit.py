@@ -18,8 +18,9 @@ def at_fixed_point(attention: Attention, points: Tensor, counts: Tensor, centroi
     jacobian = _jacobian(attention, points, counts, centroids)
     system = torch.eye(k * d, device=jacobian.device) - jacobian.mT
     # Centroids that coincide make it singular; of all solutions the least one is as good as any.
-    found: Tensor = torch.linalg.lstsq(system, wanted.reshape(groups, k * d, 1), driver="gelsd").solution
-    return found.view(groups, k, d)
+    # Only the processor has a solver that gives it.
+    found = torch.linalg.lstsq(system.cpu(), wanted.reshape(groups, k * d, 1).cpu(), driver="gelsd").solution
+    return found.to(wanted.device).view(groups, k, d)
 
 
 def _jacobian(attention: Attention, points: Tensor, counts: Tensor, centroids: Tensor) -> Tensor:

@@ -150,7 +150,8 @@ class PaletteSimulator(Simulator):
     def _palettized(self, weight: Tensor) -> Tensor:
         palette = self.encode(weight)
         if self.inner is not None:
-            palette = attrs.evolve(palette, lut=Dense(self.inner(palette.lut.decode())))
+            table = self.inner(palette.lut.decode().to(weight.device))
+            palette = attrs.evolve(palette, lut=Dense(table.cpu()))
         shown = palette.decode().to(weight)
         return shown * (weight != 0) if self.after_sparsity else shown
 
