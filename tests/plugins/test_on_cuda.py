@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests.networks.residual import ResidualNetwork
 
-from corepress import Pipeline, Stage
+from corepress import Pipeline, Stage, load_state
 from corepress.coreml import convert, verify
 
 pytestmark = [
@@ -23,6 +23,8 @@ TRAINING = {
         ("linear_qat", {"weight_dtype": "float32"}),
     ],
     "palettes of integers": [("dkm", TWO_BITS), ("linear_qat", {})],
+    "vectors": [("dkm", TWO_BITS | {"cluster_dim": 2})],
+    "scaled palettes": [("dkm", {"n_bits": 4, "weight_threshold": 0, "enable_per_channel_scale": True})],
 }
 ONE_SHOT = {
     "rtn": {"weight_dtype": "int4"},
@@ -30,11 +32,18 @@ ONE_SHOT = {
     "gptq": {"weight_dtype": "int4"},
     "sparse_gpt": {"target_sparsity": 0.5},
     "activation": {},
+    "magnitude": {"target_sparsity": 0.5},
+    "skm": {"n_bits": 4},
+    "gptq_palette": {"lut_bits": 4},
 }
 
 
 def pipeline_of(stages):
     return Pipeline([Stage(name, {"global_config": options}) for name, options in stages])
+
+
+def loss(model, batch):
+    return model(*batch).square().mean()
 
 
 def assert_exports(finished, batch):
@@ -64,6 +73,16 @@ def test_a_model_is_trained_on_the_gpu_and_exported(kind):
 def test_a_model_on_the_gpu_is_compressed_at_once(algorithm):
     model = ResidualNetwork().eval().cuda()
     batches = [tuple(tensor.cuda() for tensor in batch) for batch in model.batches()]
-    small = pipeline_of([(algorithm, ONE_SHOT[algorithm])]).compress(model, data=batches)
+    small = pipeline_of([(algorithm, ONE_SHOT[algorithm])]).compress(model, data=batches, loss_fn=loss)
     assert next(small.parameters()).is_cuda
     assert_exports(small, tuple(tensor.cpu() for tensor in batches[0]))
+
+
+def test_palettes_on_the_gpu_are_compressed_further_and_loaded_into_a_fresh_model():
+    model = ResidualNetwork().eval().cuda()
+    small = pipeline_of([("magnitude", {"target_sparsity": 0.5}), ("kmeans", {"n_bits": 4})]).compress(model)
+    again = pipeline_of([("rtn", {})]).compress(small)
+    fresh = load_state(ResidualNetwork().eval().cuda(), again.state_dict())
+    batch = tuple(tensor.cuda() for tensor in model.batches()[0])
+    torch.testing.assert_close(fresh(*batch), again(*batch))
+    assert_exports(fresh, model.batches()[0])

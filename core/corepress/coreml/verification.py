@@ -154,7 +154,7 @@ def _folded(handle: Any, values: Tensor, found: PackageWeights, foldings: Foldin
 
 
 def _compared(name: str, encoding: WeightEncoding, stored: PackageWeight, target: DeploymentTarget) -> VerifiedWeight:
-    if not isinstance(encoding, Dense) and not stored.compressed:
+    if not isinstance(encoding, Dense) and not stored.compressed and _kinds(encoding) is not None:
         raise VerificationError(f"{name}: {encoding.form.describe()} in the model, dense in the package")
     try:
         held = stored.encoding

@@ -26,7 +26,13 @@ class BoundCompressor:
 
     def __init__(self, model: nn.Module, config: CompressionConfig[Any] | Mapping[str, Any] | None = None) -> None:
         self.model = model
-        self.pipeline = Pipeline([Stage(self.algorithm, config)])
+        self.pipeline = Pipeline([Stage(registry().own(self.algorithm, self._package()), config)])
+
+    @classmethod
+    def _package(cls) -> str:
+        """Return the package of the class that names the algorithm, which another plugin may name too."""
+        owner = next(each for each in cls.__mro__ if "algorithm" in vars(each))
+        return owner.__module__.partition(".")[0]
 
     @property
     def config(self) -> Any:
@@ -36,7 +42,7 @@ class BoundCompressor:
     @property
     def supported_modules(self) -> tuple[type[nn.Module], ...]:
         """The classes of modules that rules about everything select."""
-        return known_classes(registry().find(self.algorithm).default_kinds)
+        return known_classes(registry().find(self.pipeline.stages[0].algorithm).default_kinds)
 
     def compress(
         self,

@@ -182,7 +182,7 @@ def view_of(weight: Weight, slot: Slot) -> WeightView:
         | {"shape": tuple(slot.values.shape), "slot": "weight" if slot.whole else "part"},
         # Nothing that an algorithm writes to reaches the model that is being compressed.
         values=slot.values.clone(),
-        mask=slot.mask,
+        mask=None if slot.mask is None else slot.mask.clone(),
     )
 
 

@@ -1,7 +1,6 @@
 """Measure what compression did to a weight."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -11,6 +10,7 @@ from torch import Tensor
 from corepress.algorithm import WeightFacts
 from corepress.encoding import Sparse, WeightEncoding
 from corepress.pipeline.report import Row
+from corepress.warn import warn_user
 
 _SAFE = 1e-20
 _CHUNK = 1 << 16  # the differences of a chunk stay in the cache
@@ -53,6 +53,19 @@ def formed(row: Row, encoding: WeightEncoding) -> Row:
 
 def measured(row: Row, encoding: WeightEncoding, error: float, algorithm: Any, facts: WeightFacts) -> Row:
     """Return the row of a planned weight with what was measured after the work."""
+    return attrs.evolve(
+        formed(row, encoding), status="compressed", relative_error=error, measures=_measures(encoding, algorithm, facts)
+    )
+
+
+def _measures(encoding: WeightEncoding, algorithm: Any, facts: WeightFacts) -> dict[str, float]:
+    """Return what an algorithm measures itself; a fault in it costs the numbers, not the work that is done."""
     measure = getattr(algorithm, "measures", None)
-    further: Mapping[str, float] = {} if measure is None else measure(encoding, facts)
-    return attrs.evolve(formed(row, encoding), status="compressed", relative_error=error, measures=dict(further))
+    if measure is None:
+        return {}
+    try:
+        return {str(name): float(value) for name, value in dict(measure(encoding, facts)).items()}
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+        warn_user(f"{facts.name}: measures of {type(algorithm).__name__} failed ({problem}); the report lacks them")
+        return {}

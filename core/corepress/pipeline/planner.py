@@ -62,6 +62,7 @@ def draw_up(
     drafts = {weight.name: _begin(weight) for weight in weights}
     warnings: list[str] = []
     problems: list[str] = []
+    lacks: dict[str, list[str]] = {}
     plans = []
     for stage in _in_order(stages) if training else stages:
         if target.name not in stage.spec.targets:
@@ -87,7 +88,7 @@ def draw_up(
                 continue
             parameter = _wanted_parameter(stage, match.config)
             draft = _draft_of(stage, match, weight, parameter, drafts, target, problems)
-            if draft is not None and _accept(stage, match, draft, check, strict, problems):
+            if draft is not None and _accept(stage, match, draft, check, strict, problems, lacks):
                 tasks[draft.weight.name] = Task(match.config, str(match.rule), weight.name, parameter)
                 if not trains and _corrects_bias(stage, match.config):
                     biases[draft.weight.name] = draft.weight.bias_obstacle
@@ -107,6 +108,7 @@ def draw_up(
         problems += _missing_statistics(plans[-1], target)
     planned = {name: draft.weight for name, draft in drafts.items() if draft.steps}
     problems += target.conflicts(list(planned.values())) + repeated(plans)
+    problems += [f"{_some(names)}: {lack}" for lack, names in lacks.items()]
     if problems:
         raise PlanError("\n".join(_shortened(problems)))
     require_finite(planned.values())
@@ -184,8 +186,11 @@ def _accept(
     check: Callable[[Form], None],
     strict: bool,
     problems: list[str],
+    lacks: dict[str, list[str]],
 ) -> bool:
-    """Add the stage to the draft, or note why not: as a problem, or as a skip where a wide rule reached the weight."""
+    """Add the stage to the draft, or note why not: as a problem, or as a skip where a wide rule reached the weight.
+
+    `lacks` collects the names of the weights that the deployment target cannot hold, by the reason."""
     name = draft.weight.name
     try:
         new = _predicted(stage, draft, match.config)
@@ -204,7 +209,7 @@ def _accept(
         # A form that is not predicted is right in kind, which is enough to know that a target has no joint forms.
         check(draft.form)
     except ExportError as lack:
-        problems.append(f"{name}: {lack}")
+        lacks.setdefault(str(lack), []).append(name)
         return False
     draft.steps.append(stage.algorithm)
     draft.rules.append(str(match.rule))
@@ -252,6 +257,13 @@ def require_finite(weights: Iterable[Weight]) -> None:
             raise WeightError(
                 f"{weight.name}: {bad} of {values.numel()} values are NaN or infinite; repair the model first"
             )
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    """Return the name of one weight, or the number of several with the names of some."""
+    if len(names) == 1:
+        return names[0]
+    return f"{len(names)} weights ({', '.join(names[:most])}{', ...' if len(names) > most else ''})"
 
 
 def _shortened(problems: Sequence[str], most: int = 10) -> list[str]:

@@ -95,6 +95,15 @@ class Registry:
             raise UnknownAlgorithmError(f"algorithm {name!r} is offered by several plugins; say which: {choices}")
         raise UnknownAlgorithmError(f"unknown algorithm {name!r}{self._hint(bare)}")
 
+    def own(self, name: str, package: str) -> str:
+        """Return the name of the algorithm `name` that a Python package itself implements.
+
+        It has its distribution before it where several plugins offer an algorithm of that name.
+        """
+        offers = [(spec, record) for spec, record in self._provided if spec.name == name]
+        mine = [record for spec, record in offers if spec.implementation.startswith(f"{package}.")]
+        return f"{mine[0].distribution}/{name}" if len(offers) > 1 and len(mine) == 1 else name
+
     def mil_op(self, op_type: str) -> MilOp | None:
         """Return how a plugin computes a type of Core ML operation, None where no plugin does.
 

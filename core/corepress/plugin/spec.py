@@ -54,7 +54,8 @@ class AlgorithmSpec:
         kind: the protocols it implements: `weight` (one-shot), `training` (in the user's loop), `activation`.
         needs: `nothing`, `inputs` (calibration inputs), `loss` (inputs and a loss) or `training`.
         produces: `sparsity`, `palette`, `affine`, or `dense` when it only changes values.
-        targets: where it works: `torch`, `coreml`.
+        targets: where it works: `torch`, `coreml`. By default both for what compresses weights at once, which sees them
+            the same way on both, and `torch` for what trains or quantizes activations.
         acts_on: what it compresses: `weights`, `activations`, or both. By default the activations for the kind
             `activation`, and the weights for any other.
         default_kinds: the kinds of the weights of torch models that rules about everything select; others are opt-in:
@@ -72,12 +73,16 @@ class AlgorithmSpec:
     kind: tuple[str, ...] = attrs.field(converter=_names, default=("weight",), validator=_within(KINDS))
     needs: str = attrs.field(default="nothing", validator=attrs.validators.in_(NEEDS))
     produces: str = attrs.field(validator=attrs.validators.in_(PRODUCES))
-    targets: tuple[str, ...] = attrs.field(converter=_names, default=("torch",), validator=_within(TARGETS))
+    targets: tuple[str, ...] = attrs.field(converter=_names, validator=_within(TARGETS))
     threads: str = attrs.field(default="one", validator=attrs.validators.in_(THREADS))
     default_kinds: tuple[str, ...] = attrs.field(converter=_names, default=())
     sets_mode: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     acts_on: tuple[str, ...] = attrs.field(converter=_names, validator=_within(ACTS_ON))
     api: int = attrs.field(default=API_VERSION, validator=attrs.validators.instance_of(int))
+
+    @targets.default
+    def _targets_by_kind(self) -> tuple[str, ...]:
+        return TARGETS if self.kind == ("weight",) and self.needs in ("nothing", "inputs") else ("torch",)
 
     @acts_on.default
     def _acts_on_by_kind(self) -> tuple[str, ...]:

@@ -80,8 +80,8 @@ class Executable:
         """Return the outputs by name, as arrays in the program's types, or in float32 when nothing is rounded.
 
         `inputs` are arrays or tensors by name, in the shape in which the program's main function declares them; an
-        image is its array of pixels. `state`, from `new_state`, is updated in place; without it every state begins as
-        zeros. The label and the probabilities of a classifier are a string or an int, and a dictionary.
+        image is its array of pixels, a PIL image, or a uint8 array (height, width, 3) of RGB pixels. `state`, from
+        `new_state`, is updated in place; without it every state begins as zeros. The label and the probabilities of a classifier are a string or an int, and a dictionary.
 
         Raises ExportError for missing and unknown names, wrong shapes or types, and for an operation that fails.
         """

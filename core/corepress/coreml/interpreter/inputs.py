@@ -10,6 +10,7 @@ from torch import Tensor
 
 from corepress.config.suggestions import did_you_mean, listed
 from corepress.coreml._coremltools import types
+from corepress.coreml.interpreter.images import colors_of, pixels
 from corepress.coreml.interpreter.values import half, torch_dtype
 from corepress.errors import ExportError
 
@@ -20,7 +21,7 @@ class Input:
 
     `kind` is its type in the program (`fp16`, `int32`); None in `shape` is any length. Where `shapes` lists some, only
     these are allowed; `bounds` are the least and greatest length of each axis. An input with a `default` may be left
-    out.
+    out. `colors` is the colour layout of an image input.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Input:
     shapes: tuple[tuple[int, ...], ...] = ()
     bounds: tuple[tuple[int, int | None], ...] = ()
     default: float | None = None
+    colors: str | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -77,6 +79,8 @@ def _declared(name: str, sym_type: Any) -> Input:
 
 
 def _with_flexibility(declared: Input, feature: Any) -> Input:
+    if feature is not None and feature.WhichOneof("Type") == "imageType":
+        return attrs.evolve(declared, colors=colors_of(feature.imageType))
     if feature is None or feature.WhichOneof("Type") != "multiArrayType":
         return declared
     array = feature.multiArrayType
@@ -118,6 +122,8 @@ def _tensor(given: Any, expected: Input, rounded: bool) -> Tensor:
     if given is None and expected.default is not None:
         shape = expected.shapes[0] if expected.shapes else [n or 1 for n in expected.shape]
         return torch.full(tuple(shape), expected.default, dtype=expected.dtype)
+    if expected.colors is not None:
+        given = pixels(given, expected.colors)
     value = given.detach().cpu() if isinstance(given, Tensor) else _from_array(given, expected)
     _check_type(value, expected)
     if not expected.allows(tuple(value.shape)):

@@ -21,6 +21,8 @@ PREFIX = "_COREML_"
 VERSION_BUFFER = f"{PREFIX}/metadata_version"
 PRUNING, PALETTIZATION, QUANTIZATION = 1, 2, 3
 _OPAQUE = "_corepress_encodings"
+OWN = "_COREPRESS_OWN_"
+"""Begins the names of buffers that hold the kind of a plugin's own encoding; no converter reads them."""
 PROVENANCE = "_corepress_provenance"
 """The attribute of a compressed model that holds its provenance, a mapping of strings."""
 
@@ -32,8 +34,8 @@ def mark_version(model: nn.Module) -> None:
 
 def buffer_names(module: nn.Module, parameter: str) -> list[str]:
     """Return the names of the metadata buffers of one parameter."""
-    prefix = f"{PREFIX}/{parameter}/"
-    return [name for name, _ in module.named_buffers(recurse=False) if name.startswith(prefix)]
+    prefix, own = f"{PREFIX}/{parameter}/", f"{OWN}/{parameter}"
+    return [name for name, _ in module.named_buffers(recurse=False) if name.startswith(prefix) or name == own]
 
 
 def parameter_of(buffer: str) -> str | None:
@@ -57,7 +59,7 @@ def clear(module: nn.Module, parameter: str) -> None:
 def clear_all(module: nn.Module) -> None:
     """Remove the metadata of a module: of its own parameters, and the version if it is a root."""
     for name, _ in list(module.named_buffers(recurse=False)):
-        if name.startswith(f"{PREFIX}/"):
+        if name.startswith((f"{PREFIX}/", f"{OWN}/")):
             delattr(module, name)
     vars(module).pop(_OPAQUE, None)
 
@@ -70,8 +72,11 @@ def write(module: nn.Module, parameter: str, encoding: WeightEncoding, weight: T
     clear(module, parameter)
     fields = _fields(encoding, weight.dtype)
     if fields is None:
-        # An encoding of a plugin's own has no place in the protocol; it travels with the module object.
+        # An encoding of a plugin's own has no place in the protocol; it travels with the module object. A state dict
+        # holds its kind, so that it is not lost without a word.
         _opaque_encodings(module)[parameter] = encoding
+        kind = torch.tensor(list(encoding.kind.encode()), dtype=torch.uint8)
+        module.register_buffer(f"{OWN}/{parameter}", kind.to(weight.device))
         return
     for field, value in fields.items():
         module.register_buffer(f"{PREFIX}/{parameter}/{field}", value.to(weight.device))

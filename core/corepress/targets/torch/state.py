@@ -30,6 +30,7 @@ def load_state(model: M, state: Mapping[str, Tensor]) -> M:
     """
     _require_tensors(model, state)
     _require_float_activations(model, state)
+    _require_known_encodings(model, state)
     with undoing([*_contents(model), *_registrations(model)]):
         for module in model.modules():
             metadata.clear_all(module)
@@ -73,6 +74,19 @@ def _require_float_activations(model: nn.Module, state: Mapping[str, Tensor]) ->
             model,
             f"it has {len(quantized) // 2} quantized activations, such as {quantized[0].rpartition('.')[0]!r}, which a "
             "state dict cannot restore; save the whole model with torch.save(model, path), or its package",
+        )
+
+
+def _require_known_encodings(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Refuse a state with encodings of plugins' own, of which it has the values alone."""
+    own = [key for key in state if f"{metadata.OWN}/" in key]
+    if own:
+        owner, _, parameter = own[0].partition(f"{metadata.OWN}/")
+        kind = bytes(state[own[0]].tolist()).decode(errors="replace")
+        raise _misfit(
+            model,
+            f"{owner}{parameter} is stored in a plugin's own encoding ({kind}), which a state dict cannot restore; "
+            "save the whole model with torch.save(model, path), or its package",
         )
 
 

@@ -122,3 +122,14 @@ def test_a_list_grows_as_it_is_written(compute):
     gathered, first, length = compute(function, {"x": x})
     np.testing.assert_allclose(gathered, [np.square(x), np.exp(x)], rtol=1e-6)
     assert (first.tolist(), length) == ([2, 3], 3)
+
+
+def test_a_list_of_tensors_of_unknown_length_takes_the_shape_of_what_is_written(compute):
+    def function(x):
+        ls = mb.make_list(init_length=2, elem_shape=["batch", 2], dynamic_length=True)
+        ls = mb.list_write(ls=ls, index=1, value=x)
+        return mb.list_gather(ls=ls, indices=[0, 1])
+
+    x = np.float32([[2, 3], [4, 5], [6, 7]])
+    found = compute(function, {"x": x})
+    np.testing.assert_array_equal(found, [np.zeros_like(x), x])
