@@ -36,22 +36,30 @@ class CoreMLTarget(Target):
     """Present an ML program: an MLModel, or the path of an `.mlpackage`.
 
     The program is loaded once and written once. A program for a system older than iOS16 is raised to it; with
-    `activations`, to iOS17, whose operations quantize them. Chains of operations that no device is known to load are
-    refused unless `allow_unknown_chains`; those that the program holds already stay, and are warned about.
+    `activations`, to iOS17, whose operations quantize them; and to `deployment`, where that is given and newer. Chains
+    of operations that no device is known to load are refused unless `allow_unknown_chains`; those that the program
+    holds already stay, and are warned about.
     """
 
     name = "coreml"
     gathers_statistics = True
     deployment: DeploymentTarget
 
-    def __init__(self, model: Any, *, activations: bool = False, allow_unknown_chains: bool = False) -> None:
+    def __init__(
+        self,
+        model: Any,
+        *,
+        activations: bool = False,
+        deployment: DeploymentTarget | None = None,
+        allow_unknown_chains: bool = False,
+    ) -> None:
         self.model = open_model(model)
         own = DeploymentTarget(self.model.get_spec().specificationVersion)
-        self.deployment = max(own, DeploymentTarget.iOS17 if activations else DeploymentTarget.iOS16)
+        self.deployment = max(own, DeploymentTarget.iOS17 if activations else DeploymentTarget.iOS16, deployment or own)
         if self.deployment > own:
             self.remarks = (f"the program is for {own}; what is made of it needs {self.deployment}",)
         self._allow_unknown_chains = allow_unknown_chains
-        self._program = load_program(self.model, self.deployment)
+        self._program = _raised(self.model, own, self.deployment)
         if len(self._program.functions) > 1:
             names = ", ".join(sorted(self._program.functions))
             raise PlanError(f"the program has several functions ({names}); compress each before they are joined")
@@ -231,6 +239,24 @@ def _place_bias(weight: CoreMLWeight) -> None:
         values = weight.bias.numpy().astype(old.val.dtype)
         new = mb.const(val=values, name=f"{old.name}_corrected", before_op=old.op)
         replace_value(old, new)
+
+
+def _raised(model: Any, own: DeploymentTarget, deployment: DeploymentTarget) -> Any:
+    """Return the program of a model, with the operations of a newer system where `deployment` is one.
+
+    Raises:
+        PlanError: an operation of the program is no longer there.
+    """
+    if deployment == own:
+        return load_program(model)
+    try:
+        return load_program(model, deployment)
+    except Exception as error:
+        load_program(model)  # A damaged package has an error of its own.
+        raise PlanError(
+            f"the program is for {own} and cannot be raised to {deployment}: {error}; weights that are compressed "
+            "already must be decompressed first (corepress_plugins.coreml.decompress_weights)"
+        ) from error
 
 
 def _why_not(constant: PackageWeight) -> str | None:

@@ -23,7 +23,7 @@ def on_host(value: T) -> T:
         parts = [on_host(each) for each in value]
         found = value if all(map(_is_same, parts, value)) else type(value)(parts)
     elif attrs.has(type(value)):
-        mine = {field.alias: getattr(value, field.name) for field in attrs.fields(type(value)) if field.init}
+        mine = {field.alias: getattr(value, field.name) for field in attrs.fields(type(found)) if field.init}
         moved = _unless_same(mine, {name: on_host(each) for name, each in mine.items()})
         found = value if moved is mine else attrs.evolve(found, **moved)
     return found  # type: ignore[no-any-return]

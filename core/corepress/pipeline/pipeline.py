@@ -138,7 +138,7 @@ class Pipeline:
         units = None if compute_units is None else parse_compute_units(compute_units)
         if example_inputs is None and data is not None and self._recipe.on_activations:
             example_inputs, data = peeked(data)
-        target = self._target(model, example_inputs)
+        target = self._target(model, example_inputs, minimum_deployment_target)
         blueprint = self._blueprint(target, False, minimum_deployment_target, strict, units)
         plan = blueprint.plan
         warnings = plan.warnings
@@ -166,7 +166,8 @@ class Pipeline:
             data: batches of calibration data, where an algorithm needs them.
             loss_fn: `loss_fn(model, batch)`, where an algorithm needs gradients.
             inplace: write the result into `model` itself, or nothing when that fails.
-            minimum_deployment_target: refuse what this target cannot store.
+            minimum_deployment_target: refuse what this target cannot store. A program for an older system is raised to
+                it.
             strict: make errors of skipped weights and of rules that select nothing.
             workers: the number of weights that are encoded at a time; results do not depend on it.
             example_inputs: where activations of a torch module are quantized, inputs that it is run on once, as for
@@ -182,7 +183,7 @@ class Pipeline:
             raise PlanError(f"workers must be an integer from 1 on, got {workers!r}; leave it out to use every core")
         if example_inputs is None and data is not None and self._recipe.on_activations:
             example_inputs, data = peeked(data)
-        target = self._target(model, example_inputs)
+        target = self._target(model, example_inputs, minimum_deployment_target)
         if inplace and not isinstance(target, TorchTarget):
             raise PlanError("a Core ML program is not changed in place; leave inplace out, and save what is returned")
         blueprint = self._blueprint(target, False, minimum_deployment_target, strict)
@@ -316,8 +317,13 @@ class Pipeline:
         self._in_training("load_state_dict").load_state_dict(state)
         self._report = None
 
-    def _target(self, model: Any, example_inputs: Any = None) -> Target:
-        return open_target(model, activations=self._recipe.on_activations, example_inputs=example_inputs)
+    def _target(self, model: Any, example_inputs: Any, deployment: Any = None) -> Target:
+        return open_target(
+            model,
+            activations=self._recipe.on_activations,
+            example_inputs=example_inputs,
+            deployment=None if deployment is None else DeploymentTarget.parse(deployment),
+        )
 
     def _blueprint(
         self, target: Target, train: bool, deployment: Any, strict: bool, compute_units: str | None = None

@@ -190,7 +190,8 @@ def _accept(
 ) -> bool:
     """Add the stage to the draft, or note why not: as a problem, or as a skip where a wide rule reached the weight.
 
-    `lacks` collects the names of the weights that the deployment target cannot hold, by the reason."""
+    `lacks` collects the names of the weights that the deployment target cannot hold, by the reason.
+    """
     name = draft.weight.name
     try:
         new = _predicted(stage, draft, match.config)

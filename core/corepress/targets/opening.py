@@ -9,16 +9,20 @@ from torch import nn
 
 from corepress.errors import PlanError
 from corepress.targets.base import Target
+from corepress.targets.deployment import DeploymentTarget
 from corepress.targets.torch.target import TorchTarget
 
 # By name: reading programs is a room above this one, and imports coremltools.
 _PROGRAMS = "corepress.coreml.target"
 
 
-def open_target(model: Any, *, activations: bool = False, example_inputs: Any = None) -> Target:
+def open_target(
+    model: Any, *, activations: bool = False, example_inputs: Any = None, deployment: DeploymentTarget | None = None
+) -> Target:
     """Return the target of a torch module, an MLModel, or the path of an `.mlpackage`; a target is returned as it is.
 
-    With `activations`, a Core ML program is raised to the first system whose activations can be quantized. Those of a
+    A Core ML program is raised to `deployment` where that is newer, and with `activations`, to the first system whose
+    activations can be quantized. Those of a
     torch module are found by running it once on `example_inputs`.
 
     Raises:
@@ -30,7 +34,8 @@ def open_target(model: Any, *, activations: bool = False, example_inputs: Any = 
     if isinstance(model, nn.Module) and not isinstance(model, torch.jit.ScriptModule):
         return TorchTarget(model, example_inputs=example_inputs)
     if is_program(model):
-        target: Target = importlib.import_module(_PROGRAMS).CoreMLTarget(model, activations=activations)
+        opened = importlib.import_module(_PROGRAMS).CoreMLTarget
+        target: Target = opened(model, activations=activations, deployment=deployment)
         return target
     raise PlanError(
         f"expected a torch.nn.Module, an MLModel or the path of an .mlpackage, got {type(model).__name__}; "

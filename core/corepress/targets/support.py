@@ -28,13 +28,14 @@ def scales_after_look_up(target: DeploymentTarget) -> bool:
 def check(form: Form, target: Any, *, program: bool = False) -> None:
     """Raise ExportError, with the way out but without the weight's name, when the target cannot hold the form.
 
-    `program` says that the target is that of a program which exists, and which no option can raise.
+    `program` says that the target is that of a program which exists.
     """
     wanted, needed = DeploymentTarget.parse(target), minimum_target(form)
     if wanted >= needed:
         return
     given = f"the program is for {wanted}" if program else f"minimum_deployment_target is {wanted}"
-    ways_out = [f"convert the model for {needed}" if program else "raise the target"]
+    raising = f"pass minimum_deployment_target={str(needed)!r} (--target {needed}), which raises the program,"
+    ways_out = [raising if program else "raise the target"]
     if wanted >= DeploymentTarget.iOS16:
         ways_out.append(" and ".join(_newer_than_ios16(form)))
     raise ExportError(f"{form.describe()} needs {needed}, but {given}; {' or '.join(ways_out)}")

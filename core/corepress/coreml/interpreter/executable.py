@@ -81,7 +81,8 @@ class Executable:
 
         `inputs` are arrays or tensors by name, in the shape in which the program's main function declares them; an
         image is its array of pixels, a PIL image, or a uint8 array (height, width, 3) of RGB pixels. `state`, from
-        `new_state`, is updated in place; without it every state begins as zeros. The label and the probabilities of a classifier are a string or an int, and a dictionary.
+        `new_state`, is updated in place; without it every state begins as zeros. The label and the probabilities of a
+        classifier are a string or an int, and a dictionary.
 
         Raises ExportError for missing and unknown names, wrong shapes or types, and for an operation that fails.
         """

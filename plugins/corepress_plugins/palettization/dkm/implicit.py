@@ -19,7 +19,7 @@ def at_fixed_point(attention: Attention, points: Tensor, counts: Tensor, centroi
     system = torch.eye(k * d, device=jacobian.device) - jacobian.mT
     # Centroids that coincide make it singular; of all solutions the least one is as good as any.
     # Only the processor has a solver that gives it.
-    found = torch.linalg.lstsq(system.cpu(), wanted.reshape(groups, k * d, 1).cpu(), driver="gelsd").solution
+    found: Tensor = torch.linalg.lstsq(system.cpu(), wanted.reshape(groups, k * d, 1).cpu(), driver="gelsd").solution
     return found.to(wanted.device).view(groups, k, d)
 
 
