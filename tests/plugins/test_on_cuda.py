@@ -34,7 +34,7 @@ ONE_SHOT = {
     "activation": {},
     "magnitude": {"target_sparsity": 0.5},
     "skm": {"n_bits": 4},
-    "gptq_palette": {"lut_bits": 4},
+    "gptq_palette": {"palette": "kmeans", "weight_dtype": "uint4"},
 }
 
 

@@ -62,7 +62,7 @@ def draw_up(
     drafts = {weight.name: _begin(weight) for weight in weights}
     warnings: list[str] = []
     problems: list[str] = []
-    lacks: dict[str, list[str]] = {}
+    lacks: dict[str, list[tuple[str, str]]] = {}
     plans = []
     for stage in _in_order(stages) if training else stages:
         if target.name not in stage.spec.targets:
@@ -108,7 +108,7 @@ def draw_up(
         problems += _missing_statistics(plans[-1], target)
     planned = {name: draft.weight for name, draft in drafts.items() if draft.steps}
     problems += target.conflicts(list(planned.values())) + repeated(plans)
-    problems += [f"{_some(names)}: {lack}" for lack, names in lacks.items()]
+    problems += [_lack(why, held) for why, held in lacks.items()]
     if problems:
         raise PlanError("\n".join(_shortened(problems)))
     require_finite(planned.values())
@@ -186,11 +186,11 @@ def _accept(
     check: Callable[[Form], None],
     strict: bool,
     problems: list[str],
-    lacks: dict[str, list[str]],
+    lacks: dict[str, list[tuple[str, str]]],
 ) -> bool:
     """Add the stage to the draft, or note why not: as a problem, or as a skip where a wide rule reached the weight.
 
-    `lacks` collects the names of the weights that the deployment target cannot hold, by the reason.
+    `lacks` collects name and form of the weights that the deployment target cannot hold, by the reason.
     """
     name = draft.weight.name
     try:
@@ -210,7 +210,8 @@ def _accept(
         # A form that is not predicted is right in kind, which is enough to know that a target has no joint forms.
         check(draft.form)
     except ExportError as lack:
-        lacks.setdefault(str(lack), []).append(name)
+        what, _, why = str(lack).partition(" needs ")
+        lacks.setdefault(why, []).append((name, what))
         return False
     draft.steps.append(stage.algorithm)
     draft.rules.append(str(match.rule))
@@ -260,11 +261,13 @@ def require_finite(weights: Iterable[Weight]) -> None:
             )
 
 
-def _some(names: Sequence[str], most: int = 3) -> str:
-    """Return the name of one weight, or the number of several with the names of some."""
+def _lack(why: str, held: Sequence[tuple[str, str]]) -> str:
+    """Return one message about all weights, each with its form, that a deployment target cannot hold for one reason."""
+    names, form = [name for name, _ in held], held[0][1]
     if len(names) == 1:
-        return names[0]
-    return f"{len(names)} weights ({', '.join(names[:most])}{', ...' if len(names) > most else ''})"
+        return f"{names[0]}: {form} needs {why}"
+    some = f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+    return f"{len(names)} weights ({some}): {form} needs {why}"
 
 
 def _shortened(problems: Sequence[str], most: int = 10) -> list[str]:

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from tests.networks.images import SmallConvNet
 from torch import nn
 
 from corepress import Pipeline, Stage
-from corepress.coreml import convert, run
+from corepress.cli.main import main
+from corepress.coreml import convert, inspect, run
 from corepress.coreml.target import CoreMLTarget
 from corepress.errors import PlanError
 from corepress.targets.deployment import DeploymentTarget
@@ -71,7 +73,18 @@ def test_a_program_that_is_compressed_already_is_raised_only_when_its_operations
     network, example = CASES["images"]()
     package = convert(network, (example,), minimum_deployment_target="iOS16")
     small = Pipeline([Stage("kmeans", {"global_config": {"n_bits": 4}})]).compress(package)
-    with pytest.raises(
-        PlanError, match=r"is for iOS16 and cannot be raised to iOS18: .*decompressed first"
-    ):
+    with pytest.raises(PlanError, match=r"is for iOS16 and cannot be raised to iOS18: .*decompressed first"):
         Pipeline([Stage("rtn", BLOCKS)]).compress(small, minimum_deployment_target="iOS18")
+
+
+def test_the_command_line_raises_a_package(tmp_path):
+    network, example = CASES["images"]()
+    convert(network, (example,), minimum_deployment_target="iOS16").save(str(tmp_path / "old.mlpackage"))
+    (tmp_path / "recipe.yaml").write_text("stages:\n  - algorithm: kmeans\n    config: {global_config: {n_bits: 3}}\n")
+    command = ["compress", str(tmp_path / "recipe.yaml"), str(tmp_path / "old.mlpackage"), "-o"]
+    refused = CliRunner().invoke(main, [*command, str(tmp_path / "new.mlpackage")])
+    assert refused.exit_code == 1
+    assert "--target iOS18" in refused.output
+    made = CliRunner().invoke(main, [*command, str(tmp_path / "new.mlpackage"), "--target", "iOS18"])
+    assert made.exit_code == 0, made.output
+    assert {row.stored_as for row in inspect(tmp_path / "new.mlpackage").weights} >= {"3-bit palette"}
