@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from corepress.algorithm import Simulator, WeightView, generator_for
+from corepress.algorithm import Simulator, Unsupported, WeightView, generator_for
 from corepress.algorithm.simulator import KeepZeros
 from corepress.encoding import CompositionError, Dense, DenseForm, Form, Sparse, compose_forms, slot_for
 from corepress.encoding.host import on_host
 from corepress.errors import PlanError, StateError
-from corepress.pipeline.blueprint import Blueprint, StagePlan
+from corepress.pipeline.blueprint import Blueprint, Refusals, StagePlan
 from corepress.pipeline.encoder import view_of
 from corepress.pipeline.quantizers import attach_quantizers, quantizers_for
 from corepress.pipeline.report import some_of
@@ -23,18 +23,18 @@ from corepress.targets.torch.activations.structure import restructuring
 from corepress.targets.transaction import all_or_nothing
 
 
-def attach_all(blueprint: Blueprint, target: TorchTarget, owner: str, seed: int) -> None:
+def attach_all(blueprint: Blueprint, target: TorchTarget, owner: str, seed: int) -> Refusals:
     """Attach the simulators and quantizers of every training stage to a model, or none when one of them fails.
 
-    `owner` marks them.
+    `owner` marks them. Return why algorithms, having seen the values, do not train weights.
     """
     with one_thread():
-        ready = _simulators_for(blueprint, target, owner, seed)
+        ready, refused = _simulators_for(blueprint, target, owner, seed)
         quantizers = quantizers_for(blueprint, target, owner)
     weights = {id(weight): weight for weight, _ in ready}.values()
     with restructuring(target.model), all_or_nothing(weights, values=False):
         for weight, simulator in ready:
-            simulation.attach(weight, simulator.to(weight.parameter.device))
+            simulation.attach(weight, simulator)
         attach_quantizers(quantizers, target, owner)
         if target.knows_activations:
             freeze_batch_norms(target.model, target.graph, owner)
@@ -42,6 +42,7 @@ def attach_all(blueprint: Blueprint, target: TorchTarget, owner: str, seed: int)
             simulation.refresh(weight, owner)
     if sets_mode(blueprint):
         target.model.train()
+    return refused
 
 
 def sets_mode(blueprint: Blueprint) -> bool:
@@ -61,8 +62,9 @@ def require_alone(model: nn.Module) -> None:
 
 def _simulators_for(
     blueprint: Blueprint, target: TorchTarget, owner: str, seed: int
-) -> list[tuple[TorchWeight, Simulator]]:
+) -> tuple[list[tuple[TorchWeight, Simulator]], Refusals]:
     ready: list[tuple[TorchWeight, Simulator]] = []
+    refused: dict[int, dict[str, str]] = {}
     palettes: dict[str, Simulator] = {}
     kept: set[str] = set()
     for plan in (plan for plan in blueprint.stages if plan.training):
@@ -80,16 +82,20 @@ def _simulators_for(
                     f"{plan.stage.label} needs an uncompressed or a pruned weight; compress() works on it as it is"
                 )
             produces = plan.stage.spec.produces
-            if produces == "affine" and name in palettes:
-                _nest(plan, weight, palettes[name], owner, seed)
+            try:
+                if produces == "affine" and name in palettes:
+                    _nest(plan, weight, palettes[name], owner, seed)
+                    continue
+                simulator = _simulated(plan, view_of(weight, slot_for(now, produces)), owner, seed)
+            except Unsupported as reason:
+                refused.setdefault(plan.stage.index, {})[name] = str(reason)
                 continue
-            simulator = _simulated(plan, view_of(weight, slot_for(now, produces)), owner, seed)
             simulator.to(weight.tensor.device)
             if produces == "palette":
                 palettes[name] = simulator
             ready.append((weight, _in_batch_norm(simulator, weight, target)))
     _require_composable(ready)
-    return ready
+    return ready, refused
 
 
 def _in_batch_norm(simulator: Simulator, weight: TorchWeight, target: TorchTarget) -> Simulator:

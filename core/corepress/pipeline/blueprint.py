@@ -1,8 +1,8 @@
 """A sound plan in the form that a run works from."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import attrs
 
@@ -12,6 +12,9 @@ from corepress.errors import PlanError, StateError
 from corepress.pipeline.report import Plan, some_of
 from corepress.pipeline.stage import BoundStage
 from corepress.targets import Target, Weight
+
+Refusals = Mapping[int, Mapping[str, str]]
+"""Why an algorithm leaves weights as they are, by the number of its stage and the name of the weight."""
 
 
 @attrs.frozen
@@ -70,6 +73,26 @@ class Blueprint:
     stages: tuple[StagePlan, ...]
     weights: dict[str, Weight]
     plan: Plan
+
+    def without(self, refused: Refusals) -> Self:
+        """Return the blueprint without what algorithms have refused when they saw the values."""
+        if not refused:
+            return self
+        stages = tuple(
+            attrs.evolve(
+                plan, weights={n: t for n, t in plan.weights.items() if n not in refused.get(plan.stage.index, {})}
+            )
+            for plan in self.stages
+        )
+        names = {plan.stage.index: plan.stage.algorithm for plan in self.stages}
+        reasons: dict[str, dict[str, str]] = {}
+        for index, why in refused.items():
+            for name, reason in why.items():
+                reasons.setdefault(name, {})[names[index]] = reason
+        rows = tuple(row.without(reasons[row.name]) if row.name in reasons else row for row in self.plan.rows)
+        skipped = {name: "; ".join(f"{step}: {why}" for step, why in told.items()) for name, told in reasons.items()}
+        warnings = (*self.plan.warnings, f"{len(skipped)} weights were skipped: {some_of(skipped)}")
+        return attrs.evolve(self, stages=stages, plan=Plan(rows, warnings=warnings, notes=self.plan.notes))
 
     def require_writable(self, target: Target) -> None:
         """Refuse a target, the planned model or a copy of it, in which the planned weights cannot be written."""

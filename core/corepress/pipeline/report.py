@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import attrs
 
@@ -42,6 +42,18 @@ class Row:
     def count(self) -> int:
         """The number of elements."""
         return math.prod(self.shape)
+
+    def without(self, refusals: Mapping[str, str]) -> Self:
+        """Return the planned row without the steps that algorithms have refused, by algorithm."""
+        steps = tuple(step for step in self.steps if step not in refusals)
+        reason = "; ".join(f"{algorithm}: {why}" for algorithm, why in refusals.items())
+        if steps:
+            return attrs.evolve(
+                self, steps=steps, reason=reason, form="known when done", sparsity=None, bytes_after=None
+            )
+        return attrs.evolve(
+            self, status="skipped", steps=(), reason=reason, form="dense", sparsity=None, bytes_after=self.bytes_before
+        )
 
     @property
     def stored(self) -> bool:

@@ -54,7 +54,12 @@ class Run:
     _trimmer: Trimmer = attrs.field(init=False, factory=Trimmer)
 
     def __attrs_post_init__(self) -> None:
-        self.rows = {row.name: row for row in self.blueprint.plan.rows}
+        self.take(self.blueprint)
+
+    def take(self, blueprint: Blueprint) -> None:
+        """Work by a blueprint from now on."""
+        self.blueprint = blueprint
+        self.rows = {row.name: row for row in blueprint.plan.rows}
 
     def execute(self) -> Report:
         """Run every stage in order and return the report."""

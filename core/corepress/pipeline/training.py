@@ -315,8 +315,11 @@ def begun(recipe: Recipe, target: TorchTarget, blueprint: Blueprint) -> Training
     run.original = training.original
     registry().notify("on_run_start", run=run)
     try:
-        attach_all(blueprint, target, owner, recipe.seed)
+        refused = attach_all(blueprint, target, owner, recipe.seed)
     except BaseException as error:
         registry().notify("on_run_error", run=run, error=error)
         raise
+    if refused:
+        run.take(blueprint.without(refused))
+        warn_user(run.blueprint.plan.warnings[-1])
     return training

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from corepress import Pipeline, Stage, TrainingRun
-from corepress.errors import ExportError, PlanError, StateError
+from corepress.algorithm import Unsupported
+from corepress.errors import ExportError, PlanError, PlanWarning, StateError
 from corepress.targets import torch_weights
 
 PRUNING = Stage("magnitude", {"global_config": {"target_sparsity": 0.5}})
@@ -92,3 +93,40 @@ def test_a_saved_run_goes_on_in_a_run_of_an_equal_recipe():
 def test_training_refuses_what_the_deployment_target_cannot_store():
     with pytest.raises((ExportError, PlanError), match=r"iOS15|iOS16|iOS18"):
         Pipeline([PRUNING, QAT]).begin(network(), torch.ones(2, 8), minimum_deployment_target="iOS16")
+
+
+def test_a_weight_that_an_algorithm_will_not_simulate_is_skipped_with_the_reason(model, toys, monkeypatch):
+    import toy_algorithms
+
+    simulated = toy_algorithms.SignPalette.simulate
+
+    def choosy(self, weight, config, rng=None):
+        if weight.kind == "linear":
+            raise Unsupported("its values are not to my taste")
+        return simulated(self, weight, config, rng)
+
+    monkeypatch.setattr(toy_algorithms.SignPalette, "simulate", choosy)
+    with pytest.warns(PlanWarning, match=r"1 weights were skipped: 5.weight: sign: its values are not to my taste"):
+        run = Pipeline([Stage("sign")]).begin(model)
+    for report in (run.report(), (run.finalize(), run.report())[1]):
+        row = report["5.weight"]
+        assert (row.status, row.reason) == ("skipped", "sign: its values are not to my taste")
+        assert row.bytes_after == row.bytes_before
+        assert report["0.weight"].form == "1-bit palette"
+    assert run.finalize()[5].weight.unique().numel() > 2
+
+
+def test_a_stage_that_another_one_goes_on_without_is_named_in_the_report(model, toys, monkeypatch):
+    import toy_algorithms
+
+    def refuses(self, weight, config, rng=None):
+        raise Unsupported("not today")
+
+    monkeypatch.setattr(toy_algorithms.SignPalette, "simulate", refuses)
+    with pytest.warns(PlanWarning, match=r"3 weights were skipped"):
+        run = Pipeline([Stage("magnitude", {"global_config": {"target_sparsity": 0.5}}), Stage("sign")]).begin(model)
+    run.step()
+    finished = run.finalize()
+    row = run.report()["5.weight"]
+    assert (row.steps, row.status, row.reason) == (("magnitude",), "compressed", "sign: not today")
+    assert float((finished[5].weight == 0).float().mean()) == 0.5
