@@ -263,7 +263,7 @@ def require_finite(weights: Iterable[Weight]) -> None:
 
 def _lack(why: str, held: Sequence[tuple[str, str]]) -> str:
     """Return one message about all weights, each with its form, that a deployment target cannot hold for one reason."""
-    names, form = [name for name, _ in held], held[0][1]
+    names, form = list(dict.fromkeys(name for name, _ in held)), held[0][1]
     if len(names) == 1:
         return f"{names[0]}: {form} needs {why}"
     some = f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"

@@ -56,7 +56,7 @@ def test_a_target_that_cannot_store_the_plan_fails_the_work(run, folder):
     result = run("plan", "recipe.yaml", "models:digits", "--target", "iOS15")
     assert result.exit_code == 1
     needs = "75% sparse needs iOS16, but minimum_deployment_target is iOS15; raise the target"
-    assert result.stderr == f"Error: 0.weight: {needs}\n3.weight: {needs}\n"
+    assert result.stderr == f"Error: 2 weights (0.weight, 3.weight): {needs}\n"
 
 
 def test_strict_refuses_a_pattern_that_selects_nothing(run, folder):
@@ -142,4 +142,4 @@ def test_debug_shows_the_traceback_before_the_message(run, folder, arguments):
     result = run(*arguments, "recipe.yaml", "models:digits", "--target", "iOS15")
     assert result.exit_code == 1
     assert result.stderr.startswith("Traceback (most recent call last):\n")
-    assert "\nError: 0.weight: 75% sparse needs iOS16" in result.stderr
+    assert "\nError: 2 weights (0.weight, 3.weight): 75% sparse needs iOS16" in result.stderr

@@ -235,4 +235,5 @@ def test_weights_with_outliers_are_palettized_like_others(bits):
     for _ in range(5):
         palettizer.step()
     best = PostTrainingPalettizer(model, {"global_config": {"n_bits": bits}}).compress()[0].weight
-    assert (palettizer.finalize()[0].weight - weight).norm() <= 1.1 * (best - weight).norm()
+    # How near the centroid of the outlier comes to it depends on the rounding of the processor.
+    assert (palettizer.finalize()[0].weight - weight).norm() <= 1.2 * (best - weight).norm()
