@@ -92,6 +92,11 @@ def open_package(path: Path) -> Any:
         if not package.exists():
             raise ExportError(f"{str(path)!r}: there is no such package")
         if not (package / _MANIFEST).is_file() and package.exists():
+            if path.suffix == ".mlmodel":
+                raise ExportError(
+                    f"{path} is an .mlmodel, which holds no ML program; convert the original model again with "
+                    "convert_to='mlprogram', and save it as an .mlpackage"
+                )
             raise ExportError(f"{path} is not an .mlpackage; give the folder that MLModel.save has written")
         try:
             view = _View.of(package)

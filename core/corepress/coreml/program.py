@@ -20,7 +20,9 @@ def open_model(model: Any) -> Any:
     if kind is None:
         raise ExportError("the model is empty; its package may be damaged")
     if kind != "mlProgram":
-        raise ExportError(f"the model is of type {kind}, not an ML program; convert it with convert_to='mlprogram'")
+        raise ExportError(
+            f"the model is of type {kind}, not an ML program; convert it again with convert_to='mlprogram'"
+        )
     return model
 
 

@@ -5,6 +5,7 @@ from tests.networks.images import SmallConvNet
 
 from corepress.coreml import convert, read_weights
 from corepress.coreml._coremltools import ct, mb
+from corepress.coreml.program import open_model
 from corepress.encoding import Affine, Dense, Palettized
 from corepress.errors import ExportError
 
@@ -116,5 +117,14 @@ def test_a_model_that_is_no_ml_program_is_refused():
     with pytest.raises(ExportError) as caught:
         read_weights(ct.models.MLModel(builder.spec, skip_model_load=True))
     assert str(caught.value) == (
-        "the model is of type neuralNetwork, not an ML program; convert it with convert_to='mlprogram'"
+        "the model is of type neuralNetwork, not an ML program; convert it again with convert_to='mlprogram'"
     )
+
+
+def test_a_model_file_of_a_neural_network_is_told_as_such(tmp_path):
+    path = tmp_path / "old.mlmodel"
+    path.write_bytes(b"\x08\x04")
+    with pytest.raises(
+        ExportError, match=r"old\.mlmodel is an \.mlmodel, which holds no ML program; convert the original"
+    ):
+        open_model(path)

@@ -319,7 +319,7 @@ def test_a_neural_network_is_refused():
     with pytest.raises(ExportError) as caught:
         compress(model, ("kmeans", KMEANS))
     assert str(caught.value) == (
-        "the model is of type neuralNetwork, not an ML program; convert it with convert_to='mlprogram'"
+        "the model is of type neuralNetwork, not an ML program; convert it again with convert_to='mlprogram'"
     )
 
 
