@@ -1,5 +1,7 @@
 """Exit codes, error messages without tracebacks, and the option `--debug`."""
 
+import io
+import sys
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -61,15 +63,24 @@ class Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. Turn an exception into one message on stderr and an exit code."""
+        _print_what_can_be_printed()
         try:
             with _plain_warnings():
                 return super().invoke(ctx)
-        except (click.ClickException, click.Abort, click.exceptions.Exit):
+        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
+            # Whoever reads the output may stop reading, as `head` does: click ends the process quietly.
             raise
         except Exception as error:
             if ctx.meta.get(_DEBUG):
                 click.echo(traceback.format_exc(), err=True, nl=False)
             raise _failure(error) from error
+
+
+def _print_what_can_be_printed() -> None:
+    """Let a terminal show a question mark for a character that it does not have, such as an arrow."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _failure(error: Exception) -> click.ClickException:
