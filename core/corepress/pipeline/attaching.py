@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from corepress.algorithm import Simulator, Unsupported, WeightView, generator_for
+from corepress.algorithm import Simulator, Unsupported, generator_for
 from corepress.algorithm.simulator import KeepZeros
-from corepress.encoding import CompositionError, Dense, DenseForm, Form, Sparse, compose_forms, slot_for
+from corepress.encoding import CompositionError, Dense, DenseForm, Form, Slot, Sparse, compose_forms, slot_for
 from corepress.encoding.host import on_host
 from corepress.errors import PlanError, StateError
 from corepress.pipeline.blueprint import Blueprint, Refusals, StagePlan
@@ -86,11 +86,10 @@ def _simulators_for(
                 if produces == "affine" and name in palettes:
                     _nest(plan, weight, palettes[name], owner, seed)
                     continue
-                simulator = _simulated(plan, view_of(weight, slot_for(now, produces)), owner, seed)
+                simulator = _simulated(plan, weight, slot_for(now, produces), owner, seed)
             except Unsupported as reason:
                 refused.setdefault(plan.stage.index, {})[name] = str(reason)
                 continue
-            simulator.to(weight.tensor.device)
             if produces == "palette":
                 palettes[name] = simulator
             ready.append((weight, _in_batch_norm(simulator, weight, target)))
@@ -116,15 +115,16 @@ def _nest(plan: StagePlan, weight: TorchWeight, palette: Simulator, owner: str, 
             "float32), or quantize the finished model"
         )
     table = slot_for(on_host(palette.encode(weight.tensor.float())), plan.stage.spec.produces)
-    palette.inner = _simulated(plan, view_of(weight, table), owner, seed).to(weight.tensor.device)
+    palette.inner = _simulated(plan, weight, table, owner, seed)
 
 
-def _simulated(plan: StagePlan, view: WeightView, owner: str, seed: int) -> Simulator:
-    """Call `simulate`, also that of a plugin which is older than its `rng`."""
+def _simulated(plan: StagePlan, weight: TorchWeight, slot: Slot, owner: str, seed: int) -> Simulator:
+    """Call `simulate`, also that of a plugin which is older than its `rng`; return the simulator beside the weight."""
+    view = view_of(weight, slot)
     simulate = plan.stage.implementation.simulate
     rng = generator_for(seed, plan.stage.stream, view.name)
     given = (view, plan.weights[view.name].config, rng)[: len(inspect.signature(simulate).parameters)]
-    return _owned(simulate(*given), owner, plan.stage.spec.produces, plan.stage.index)
+    return _owned(simulate(*given).to(weight.tensor.device), owner, plan.stage.spec.produces, plan.stage.index)
 
 
 def _require_composable(ready: Sequence[tuple[TorchWeight, Simulator]]) -> None:

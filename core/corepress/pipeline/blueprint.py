@@ -9,7 +9,7 @@ import attrs
 from corepress.algorithm import StatisticSpec
 from corepress.calibration import InputMean
 from corepress.errors import PlanError, StateError
-from corepress.pipeline.report import Plan, some_of
+from corepress.pipeline.report import Plan, joined, some_of
 from corepress.pipeline.stage import BoundStage
 from corepress.targets import Target, Weight
 
@@ -75,7 +75,7 @@ class Blueprint:
     plan: Plan
 
     def without(self, refused: Refusals) -> Self:
-        """Return the blueprint without what algorithms have refused when they saw the values."""
+        """Return the blueprint without the weights that algorithms refused after they saw the values."""
         if not refused:
             return self
         stages = tuple(
@@ -90,7 +90,7 @@ class Blueprint:
             for name, reason in why.items():
                 reasons.setdefault(name, {})[names[index]] = reason
         rows = tuple(row.without(reasons[row.name]) if row.name in reasons else row for row in self.plan.rows)
-        skipped = {name: "; ".join(f"{step}: {why}" for step, why in told.items()) for name, told in reasons.items()}
+        skipped = {name: joined(told) for name, told in reasons.items()}
         warnings = (*self.plan.warnings, f"{len(skipped)} weights were skipped: {some_of(skipped)}")
         return attrs.evolve(self, stages=stages, plan=Plan(rows, warnings=warnings, notes=self.plan.notes))
 

@@ -46,7 +46,7 @@ class Row:
     def without(self, refusals: Mapping[str, str]) -> Self:
         """Return the planned row without the steps that algorithms have refused, by algorithm."""
         steps = tuple(step for step in self.steps if step not in refusals)
-        reason = "; ".join(f"{algorithm}: {why}" for algorithm, why in refusals.items())
+        reason = joined(refusals)
         if steps:
             return attrs.evolve(
                 self, steps=steps, reason=reason, form="known when done", sparsity=None, bytes_after=None
@@ -197,6 +197,11 @@ class Report(Table):
     """What a pipeline has done to a model."""
 
     title = "Report"
+
+
+def joined(refusals: Mapping[str, str]) -> str:
+    """Return in a line why algorithms, by name, have left a weight as it was."""
+    return "; ".join(f"{algorithm}: {reason}" for algorithm, reason in refusals.items())
 
 
 def some_of(reasons: Mapping[str, str], most: int = 3) -> str:

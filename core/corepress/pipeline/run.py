@@ -18,7 +18,7 @@ from corepress.pipeline.encoder import Encoder
 from corepress.pipeline.executor import Executor, ThreadExecutor
 from corepress.pipeline.jobs import Outcome
 from corepress.pipeline.memory import Trimmer
-from corepress.pipeline.report import Report, Row, some_of
+from corepress.pipeline.report import Report, Row, joined, some_of
 from corepress.pipeline.stage import BoundStage
 from corepress.plugin import registry
 from corepress.targets import Target, TorchWeight
@@ -57,7 +57,7 @@ class Run:
         self.take(self.blueprint)
 
     def take(self, blueprint: Blueprint) -> None:
-        """Work by a blueprint from now on."""
+        """Use another blueprint from now on."""
         self.blueprint = blueprint
         self.rows = {row.name: row for row in blueprint.plan.rows}
 
@@ -134,7 +134,7 @@ class Run:
         planned = {name for plan in self.blueprint.stages for name in (*plan.weights, *plan.activations)}
         warnings = list(self.blueprint.plan.warnings)
         if self.refusals:
-            reasons = {n: _joined(told) for n, told in self.refusals.items()}
+            reasons = {n: joined(told) for n, told in self.refusals.items()}
             warnings.append(f"{len(reasons)} of {len(planned)} were left as they were: {some_of(reasons)}")
         rows = tuple(self._finished(row) for row in self.rows.values())
         return Report(rows, warnings=tuple(warnings), seconds=time.perf_counter() - self.started)
@@ -149,12 +149,8 @@ class Run:
             row,
             status="compressed" if row.name in self.compressed else "skipped",
             steps=tuple(step for step in row.steps if step not in refusals),
-            reason=_joined(refusals),
+            reason=joined(refusals),
         )
-
-
-def _joined(refusals: Mapping[str, str]) -> str:
-    return "; ".join(f"{algorithm}: {reason}" for algorithm, reason in refusals.items())
 
 
 @attrs.define(eq=False)
