@@ -29,8 +29,8 @@ from corepress.pipeline.stage import BoundStage
 from corepress.targets import Activation, Target, Weight
 from corepress.targets.deployment import DeploymentTarget
 from corepress.targets.devices import device_warnings
-from corepress.targets.support import check as check_target
 from corepress.targets.support import check_activations
+from corepress.targets.support import lack as lack_of_target
 
 
 def draw_up(
@@ -55,9 +55,8 @@ def draw_up(
     deployment = min(filter(None, (deployment, target.deployment)), default=None)
     program = deployment is not None and deployment == target.deployment
 
-    def check(form: Form) -> None:
-        if deployment is not None:
-            check_target(form, deployment, program=program)
+    def lack(form: Form) -> str | None:
+        return None if deployment is None else lack_of_target(form, deployment, program=program)
 
     drafts = {weight.name: _begin(weight) for weight in weights}
     warnings: list[str] = []
@@ -88,7 +87,7 @@ def draw_up(
                 continue
             parameter = _wanted_parameter(stage, match.config)
             draft = _draft_of(stage, match, weight, parameter, drafts, target, problems)
-            if draft is not None and _accept(stage, match, draft, check, strict, problems, lacks):
+            if draft is not None and _accept(stage, match, draft, lack, strict, problems, lacks):
                 tasks[draft.weight.name] = Task(match.config, str(match.rule), weight.name, parameter)
                 if not trains and _corrects_bias(stage, match.config):
                     biases[draft.weight.name] = draft.weight.bias_obstacle
@@ -96,8 +95,8 @@ def draw_up(
         if activations and deployment is not None and not program:
             try:
                 check_activations(deployment)
-            except ExportError as lack:
-                problems.append(f"{stage.label}: {lack}")
+            except ExportError as error:
+                problems.append(f"{stage.label}: {error}")
         corrected = frozenset(name for name, obstacle in biases.items() if obstacle is None)
         plans.append(StagePlan(stage, tasks, trains, activations, corrected))
         if uncorrected := {name: obstacle for name, obstacle in biases.items() if obstacle is not None}:
@@ -183,7 +182,7 @@ def _accept(
     stage: BoundStage,
     match: Match[Any],
     draft: Draft,
-    check: Callable[[Form], None],
+    lack: Callable[[Form], str | None],
     strict: bool,
     problems: list[str],
     lacks: dict[str, list[tuple[str, str]]],
@@ -206,12 +205,10 @@ def _accept(
         problems.append(f"{name}: {stage.label} cannot work{before}: {reason}")
         return False
     draft.predicted &= new is not None
-    try:
-        # A form that is not predicted is right in kind, which is enough to know that a target has no joint forms.
-        check(draft.form)
-    except ExportError as lack:
-        what, _, why = str(lack).partition(" needs ")
-        lacks.setdefault(why, []).append((name, what))
+    # A form that is not predicted is right in kind, which is enough to know that a target has no joint forms.
+    why = lack(draft.form)
+    if why is not None:
+        lacks.setdefault(why, []).append((name, draft.form.describe()))
         return False
     draft.steps.append(stage.algorithm)
     draft.rules.append(str(match.rule))
@@ -265,9 +262,9 @@ def _lack(why: str, held: Sequence[tuple[str, str]]) -> str:
     """Return one message about all weights, each with its form, that a deployment target cannot hold for one reason."""
     names, form = list(dict.fromkeys(name for name, _ in held)), held[0][1]
     if len(names) == 1:
-        return f"{names[0]}: {form} needs {why}"
+        return f"{names[0]}: {form} {why}"
     some = f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
-    return f"{len(names)} weights ({some}): {form} needs {why}"
+    return f"{len(names)} weights ({some}): {form} {why}"
 
 
 def _shortened(problems: Sequence[str], most: int = 10) -> list[str]:

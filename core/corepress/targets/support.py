@@ -30,15 +30,22 @@ def check(form: Form, target: Any, *, program: bool = False) -> None:
 
     `program` says that the target is that of a program which exists.
     """
+    why = lack(form, target, program=program)
+    if why is not None:
+        raise ExportError(f"{form.describe()} {why}")
+
+
+def lack(form: Form, target: Any, *, program: bool = False) -> str | None:
+    """Return why the target cannot hold the form, with the way out, or None; the sentence goes on after the form."""
     wanted, needed = DeploymentTarget.parse(target), minimum_target(form)
     if wanted >= needed:
-        return
+        return None
     given = f"the program is for {wanted}" if program else f"minimum_deployment_target is {wanted}"
     raising = f"pass minimum_deployment_target={str(needed)!r} (--target {needed}), which raises the program,"
     ways_out = [raising if program else "raise the target"]
     if wanted >= DeploymentTarget.iOS16:
         ways_out.append(" and ".join(_newer_than_ios16(form)))
-    raise ExportError(f"{form.describe()} needs {needed}, but {given}; {' or '.join(ways_out)}")
+    return f"needs {needed}, but {given}; {' or '.join(ways_out)}"
 
 
 def check_activations(target: DeploymentTarget) -> None:
