@@ -13,9 +13,11 @@ class WeightFacts(MatrixFacts):
     """What is known of a weight without its values.
 
     `output_axis` and `input_axis` are the channel axes (a transposed convolution has them the other way round).
-    `groups` is the number of groups of a grouped convolution. `stacked` is the number of weights along the output axis
-    that have inputs of their own, such as the three projections of attention. `kind` is the module kind, such as
-    `linear` or `conv2d`.
+    `kind` is the module kind, such as `linear` or `conv2d`. `groups` is the number of groups of a grouped convolution.
+    `stacked` is the number of weights along the output axis that have inputs of their own, such as the three
+    projections of attention. `parts` is the number of equal parts along the output axis that a package may hold in
+    another order or apart, such as the gates of an LSTM. `stack_axis` is the axis along which weights with channels of
+    their own lie, such as those of experts; None where there is none.
     `slot` is `weight`, or `part` when it is a part of what the weight already is: its look-up table, whose shape is
     (tables along each axis of the weight..., entries, cluster_dim). `aliases` are further names of the weight: those of
     tied parameters, and in a Core ML program what it was called in torch.
@@ -29,6 +31,8 @@ class WeightFacts(MatrixFacts):
     groups: int = 1
     slot: str = "weight"
     stacked: int = 1
+    parts: int = 1
+    stack_axis: int | None = None
     aliases: tuple[str, ...] = attrs.field(default=(), eq=False)
 
     @property

@@ -1,24 +1,30 @@
 """What a layer of a program reads, from the arguments that the interpreter gives its operation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from corepress.algorithm import LayerInput, WeightFacts
 from corepress.calibration.sharing import Sharing
 from corepress.coreml.interpreter.ops.indexing import positions
+from corepress.coreml.interpreter.ops.lstm import lstm
+from corepress.coreml.interpreter.ops.recurrent import gru, rnn
 from corepress.coreml.interpreter.ops.window import pads, reaches
 from corepress.coreml.weights import Use
 from corepress.targets.geometry import Channels, Positions, Windows
 from corepress.targets.inputs import Nothing, Numbers, Tokens
 
+_RECURRENT: Mapping[str, Callable[..., tuple[Tensor, ...]]] = {"lstm": lstm, "gru": gru, "rnn": rnn}
+
 
 def program_input(use: Use, facts: WeightFacts, arguments: Mapping[str, Any], sharing: Sharing) -> LayerInput:
     """Return what an operation reads beside the weight that it uses.
 
-    A recurrent layer has no columns, since its inputs come about one after another inside the operation; nor has an
-    operation that sees other channel axes of the weight than the layer which the weight is described by.
+    An operation that sees other channel axes of the weight than the layer which the weight is described by has no
+    columns.
     """
     op_type = use.op.op_type
     if not use.layer:
@@ -35,6 +41,10 @@ def program_input(use: Use, facts: WeightFacts, arguments: Mapping[str, Any], sh
         return Numbers(arguments["x"], _windows(facts, arguments), sharing)
     if op_type == "conv_transpose":
         return Numbers(arguments["x"], Channels(arguments["x"].ndim - 2, facts.groups), sharing)
+    if op_type in _RECURRENT:
+        reads_inputs = use.parameter.startswith("weight_ih")
+        values = arguments["x"] if reads_inputs else partial(_hidden_before, use, dict(arguments))
+        return Numbers(values, Positions(), sharing)
     return Nothing()
 
 
@@ -52,6 +62,19 @@ def _factor(use: Use, arguments: Mapping[str, Any]) -> Tensor:
         return values.unsqueeze(0)
     flipped = bool(arguments.get(f"transpose_{other}", False)) != (other == "y")
     return values.mT if flipped else values
+
+
+def _hidden_before(use: Use, arguments: Mapping[str, Any]) -> Tensor:
+    """Return the hidden state that each step of a recurrent layer reads, (steps, batch, features)."""
+    run = _RECURRENT[use.op.op_type]
+    outputs = run(**{**arguments, "output_sequence": True})[0]
+    direction = arguments.get("direction", "forward")
+    backward = direction == "reverse" or use.parameter.endswith("_back")
+    if direction == "bidirectional":
+        outputs, first = (half.chunk(2, dim=-1)[int(backward)] for half in (outputs, arguments["initial_h"]))
+    else:
+        first = arguments["initial_h"]
+    return torch.cat([outputs[1:], first[None]] if backward else [first[None], outputs[:-1]])
 
 
 def _windows(facts: WeightFacts, arguments: Mapping[str, Any]) -> Windows:

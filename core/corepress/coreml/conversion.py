@@ -11,6 +11,7 @@ from torch import nn
 from corepress.algorithm import Simulator
 from corepress.coreml import provenance
 from corepress.coreml._coremltools import ct, undisturbed
+from corepress.coreml.composed import compose
 from corepress.coreml.markers import Marked, marked_copy
 from corepress.coreml.origins import origins
 from corepress.coreml.place import place
@@ -57,6 +58,7 @@ def convert(
     if convert_options.get("compute_precision") is not ct.precision.FLOAT32:
         _warn_of_underflow(weights)
     clone, codes = marked_copy(model, weights)
+    compose(clone)
     arguments, names = as_arguments(model, example_inputs)
     traced, output_names = trace(clone, arguments, names)
     writer_options = {
@@ -69,9 +71,9 @@ def convert(
     draft = _converted(traced, target, convert_options)
     program = load_program(draft)
     placed = place(program, codes, target, allow_unknown_chains=allow_unknown_chains)
-    unused = _unplaced(weights, placed, traced_parameters(traced))
-    made_of = origins(model, draft, program, placed)
-    records = provenance.metadata_for(placed, unused, made_of, getattr(model, PROVENANCE, {}))
+    unused = _unplaced(weights, placed.names, traced_parameters(traced))
+    made_of = origins(model, draft, program, placed.names)
+    records = provenance.metadata_for(placed.names, placed.parts, unused, made_of, getattr(model, PROVENANCE, {}))
     return write_program(program, draft, records, **writer_options)
 
 
@@ -87,7 +89,10 @@ def _refuse_foreign(model: Any, options: Mapping[str, Any]) -> None:
 
 
 def _compressed_weights(model: nn.Module, target: DeploymentTarget) -> list[Marked]:
-    encoded = [Marked(weight.name, weight.names, weight.encoding()) for weight in torch_weights(model)]
+    encoded = [
+        Marked(weight.name, weight.names, weight.encoding(), weight.output_axis, weight.parts)
+        for weight in torch_weights(model)
+    ]
     compressed = [weight for weight in encoded if not isinstance(weight.encoding, Dense)]
     for weight in compressed:
         try:

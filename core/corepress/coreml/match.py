@@ -44,9 +44,7 @@ class PackageWeights:
         for name in names:
             recorded = self._placed.get(name)
             if recorded is not None:
-                if recorded not in self._by_name:
-                    raise VerificationError(f"{name}: missing from the package, which recorded it as {recorded!r}")
-                return self._by_name[recorded]
+                return self.called(name, recorded)
         for name in names:
             stem = sanitized(name)
             # A name must not begin with a digit; the converter puts something before it.
@@ -55,6 +53,15 @@ class PackageWeights:
                 # The parameter itself has the shortest name; others were made of it.
                 return min(found, key=lambda weight: (not weight.compressed, len(weight.name)))
         return None
+
+    def called(self, weight: str, recorded: str) -> PackageWeight:
+        """Return the weight that a package recorded by the name of its operation.
+
+        Raises VerificationError when the package no longer has the operation.
+        """
+        if recorded not in self._by_name:
+            raise VerificationError(f"{weight}: missing from the package, which recorded it as {recorded!r}")
+        return self._by_name[recorded]
 
     def dense_of_shape(self, shape: tuple[int, ...]) -> list[PackageWeight]:
         """Return the uncompressed constants of a shape."""

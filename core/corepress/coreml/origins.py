@@ -1,4 +1,4 @@
-"""Origins: which constant of a program each weight of a torch model has become.
+"""Origins: which constants of a program each weight of a torch model has become.
 
 Most constants are named after their parameter. Folding a batch norm renames: the constant is called `const_2`, its
 operation `op_32`. Only the scopes that the converter keeps while it works say which batch norm it was, and the values
@@ -13,13 +13,14 @@ from torch import nn
 from corepress.coreml._coremltools import ScopeSource
 from corepress.coreml.folding import Foldings, is_close
 from corepress.coreml.match import PackageWeights
+from corepress.coreml.parts import constants_of_parts
 from corepress.coreml.read import PackageWeight, program_weights
 from corepress.encoding import Dense
 from corepress.targets import TorchWeight, torch_weights
 
 
-def origins(model: nn.Module, draft: Any, program: Any, placed: Mapping[str, str]) -> dict[str, str]:
-    """Return the name of the constant of each weight, under every name that the weight has in the model.
+def origins(model: nn.Module, draft: Any, program: Any, placed: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the names of the constants of each weight, under every name that the weight has in the model.
 
     `draft` is what the converter returned, `program` the same program as it was read from the draft's package, with the
     compressed weights in it; `placed` are the names of these.
@@ -27,13 +28,17 @@ def origins(model: nn.Module, draft: Any, program: Any, placed: Mapping[str, str
     weights = program_weights(program)
     by_name, norms, foldings = PackageWeights(weights, placed), _norms(draft), Foldings(model)
     unclaimed = [weight for weight in weights if not weight.compressed and _norm_of(weight, norms)]
-    found = {}
+    found: dict[str, list[str]] = {}
     for handle in torch_weights(model):
+        if handle.parts and isinstance(handle.encoding(), Dense):
+            constants = constants_of_parts(handle.read(), handle.output_axis, handle.parts, weights)
+            found |= {name: [constant.name for constant in constants] for name in handle.names}
+            continue
         constant = by_name.find(handle.names)
         if isinstance(handle.encoding(), Dense) and (constant is None or constant.shape != handle.shape):
             constant = _folded_from(handle, unclaimed, norms, foldings)
         if constant is not None:
-            found.update(dict.fromkeys(handle.names, constant.name))
+            found |= {name: [constant.name] for name in handle.names}
     return found
 
 

@@ -1,5 +1,6 @@
 """Verification: whether a package holds the weights of a model, bit for bit, and computes what it computes."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -8,17 +9,19 @@ from torch import Tensor, nn
 
 from corepress.algorithm import Simulator
 from corepress.coreml.folding import Foldings, is_close
+from corepress.coreml.markers import Held, Marked
 from corepress.coreml.match import PackageWeights
 from corepress.coreml.output_verification import VerifiedOutput, verify_outputs
+from corepress.coreml.parts import constants_of_parts
 from corepress.coreml.program import load_program, open_model
-from corepress.coreml.provenance import is_ours, placed_weights, unused_weights
+from corepress.coreml.provenance import is_ours, parts_of_weights, placed_weights, unused_weights
 from corepress.coreml.read import PackageWeight, program_weights
 from corepress.coreml.storage.exactness import exact_storage
 from corepress.coreml.storage.parsing import rounding_of
 from corepress.coreml.table import table
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
 from corepress.errors import ExportError, VerificationError
-from corepress.targets import torch_weights
+from corepress.targets import TorchWeight, torch_weights
 from corepress.targets.deployment import DeploymentTarget
 
 EQUAL = "equal"
@@ -113,7 +116,8 @@ def verify(
 
 def _verified_weights(package: Any, model: nn.Module) -> tuple[tuple[VerifiedWeight, ...], int]:
     """Return the row of each weight, and how many other parameters the model has."""
-    found = PackageWeights(program_weights(load_program(package)), placed_weights(package))
+    weights, parts = program_weights(load_program(package)), parts_of_weights(package)
+    found = PackageWeights(weights, placed_weights(package))
     target = DeploymentTarget(package.get_spec().specificationVersion)
     unused = unused_weights(package)
     foldings = Foldings(model)
@@ -123,10 +127,16 @@ def _verified_weights(package: Any, model: nn.Module) -> tuple[tuple[VerifiedWei
         encoding = handle.encoding()
         if handle.incidental and isinstance(encoding, Dense):
             continue
-        stored = found.find(handle.names)
         compared.update(handle.names)
         if handle.name in unused:
             rows.append(VerifiedWeight(handle.name, "", 0, UNUSED))
+            continue
+        if handle.name in parts:
+            rows.append(_compared_in_parts(handle, encoding, parts[handle.name], found, target))
+            continue
+        stored = found.find(handle.names)
+        if isinstance(encoding, Dense) and handle.parts:
+            rows.append(_found_in_parts(handle, encoding.values, weights))
         elif isinstance(encoding, Dense) and (stored is None or stored.shape != handle.shape):
             rows.append(_folded(handle, encoding.values, found, foldings, strict=is_ours(package)))
         elif stored is None:
@@ -135,6 +145,33 @@ def _verified_weights(package: Any, model: nn.Module) -> tuple[tuple[VerifiedWei
             rows.append(_compared(handle.name, encoding, stored, target))
     others = sum(name not in compared for name, _ in model.named_parameters(remove_duplicate=False))
     return tuple(rows), others
+
+
+def _compared_in_parts(
+    handle: TorchWeight,
+    encoding: WeightEncoding,
+    parts: Mapping[str, Sequence[int]],
+    found: PackageWeights,
+    target: DeploymentTarget,
+) -> VerifiedWeight:
+    """Compare each operation that holds parts of a compressed weight with these parts."""
+    missing = set(range(handle.parts)) - {part for order in parts.values() for part in order}
+    if missing:
+        raise VerificationError(f"{handle.name}: part {min(missing)} is missing from the package")
+    rows = []
+    for operation, order in parts.items():
+        weight = Marked(handle.name, handle.names, encoding, handle.output_axis, handle.parts)
+        rows.append(
+            _compared(handle.name, Held(weight, tuple(order)).encoding, found.called(handle.name, operation), target)
+        )
+    return attrs.evolve(rows[0], nbytes=sum(row.nbytes for row in rows))
+
+
+def _found_in_parts(handle: TorchWeight, values: Tensor, weights: Iterable[PackageWeight]) -> VerifiedWeight:
+    constants = constants_of_parts(values, handle.output_axis, handle.parts, weights)
+    if not constants:
+        return VerifiedWeight(handle.name, "", 0, NOT_FOUND)
+    return VerifiedWeight(handle.name, "dense", sum(constant.nbytes for constant in constants), EQUAL)
 
 
 def _folded(handle: Any, values: Tensor, found: PackageWeights, foldings: Foldings, *, strict: bool) -> VerifiedWeight:

@@ -10,6 +10,7 @@ from torch import Tensor
 from corepress.encoding.base import WeightEncoding
 from corepress.encoding.forms import AffineForm
 from corepress.encoding.masking import masked
+from corepress.encoding.positions import taken_blocks
 
 
 def spread(blocks: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -113,6 +114,16 @@ class Affine(WeightEncoding):
     def masked(self, mask: Tensor) -> Self:
         """Return the encoding with zero data outside the mask."""
         return attrs.evolve(self, data=masked(self.data, mask))
+
+    def taken(self, axis: int, index: Tensor) -> Self:
+        """Return the integers at some positions of an axis, with the scales of their blocks."""
+        blocks = taken_blocks(self.scale.shape[axis], self.shape[axis], index)
+        return attrs.evolve(
+            self,
+            data=self.data.index_select(axis, index),
+            scale=self.scale.index_select(axis, blocks),
+            zero_point=None if self.zero_point is None else self.zero_point.index_select(axis, blocks),
+        )
 
     def canonical(self) -> Self:
         """Return the encoding with a zero point if it is unsigned."""

@@ -36,6 +36,14 @@ class WeightEncoding(abc.ABC):
         """Return the encoding with what lies outside `mask` (bool, weight shape) set to a canonical value."""
         raise NotImplementedError(f"a {self.kind} encoding cannot be made sparse")
 
+    def taken(self, axis: int, index: Tensor) -> Self:
+        """Return the encoding of the values at the positions `index` (int64) of an axis, in that order.
+
+        A package may hold the rows of a weight in another order, or apart. Raises ValueError where no encoding of this
+        kind holds them.
+        """
+        raise NotImplementedError(f"a {self.kind} encoding cannot be reordered; define taken(self, axis, index)")
+
     def canonical(self) -> Self:
         """Return the encoding of the same values that the values, tables and scales alone determine.
 

@@ -34,3 +34,7 @@ class Dense(WeightEncoding):
     def masked(self, mask: Tensor) -> Self:
         """Return the encoding with zeros outside the mask."""
         return attrs.evolve(self, values=masked(self.values, mask))
+
+    def taken(self, axis: int, index: Tensor) -> Self:
+        """Return the values at some positions of an axis."""
+        return attrs.evolve(self, values=self.values.index_select(axis, index))

@@ -14,6 +14,7 @@ from corepress.encoding.dense import Dense
 from corepress.encoding.entries import first_equal_entries, has_equal_entries
 from corepress.encoding.forms import PaletteForm
 from corepress.encoding.masking import masked
+from corepress.encoding.positions import taken_blocks, taken_vectors
 
 
 def folded_grid(
@@ -168,6 +169,21 @@ class Palettized(WeightEncoding):
         if self.cluster_dim > 1:
             raise ValueError("a palette of vectors cannot be masked element by element")
         return attrs.evolve(self, indices=masked(self.indices, mask))
+
+    def taken(self, axis: int, index: Tensor) -> Self:
+        """Return the indices at some positions of an axis, with the tables of their groups.
+
+        Raises ValueError for positions that tear vectors apart.
+        """
+        entries = taken_vectors(index, self.cluster_dim) if axis == self.vector_axis else index
+        tables = taken_blocks(self.groups[axis], self.indices.shape[axis], entries)
+        per_position = self.scale is not None and self.scale.shape[axis] > 1
+        return attrs.evolve(
+            self,
+            indices=self.indices.index_select(axis, entries),
+            lut=self.lut.taken(axis, tables),
+            scale=self.scale.index_select(axis, index) if self.scale is not None and per_position else self.scale,
+        )
 
     def canonical(self) -> Self:
         """Return the encoding whose indices name the first of equal entries, without an axis for vectors of one."""

@@ -69,6 +69,10 @@ class Sparse(WeightEncoding):
         """Return the encoding with a smaller mask."""
         return attrs.evolve(self, mask=self.mask & mask)
 
+    def taken(self, axis: int, index: Tensor) -> Self:
+        """Return mask and payload at some positions of an axis."""
+        return attrs.evolve(self, mask=self.mask.index_select(axis, index), payload=self.payload.taken(axis, index))
+
     def canonical(self) -> Self:
         """Return the encoding that keeps only what is not zero."""
         payload = self.payload.canonical()

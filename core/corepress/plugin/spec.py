@@ -29,6 +29,25 @@ def _within(allowed: tuple[str, ...]) -> Any:
     )
 
 
+def _many(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else value
+
+
+def _each(cls: type) -> Any:
+    return attrs.validators.deep_iterable(attrs.validators.instance_of(cls), attrs.validators.instance_of(tuple))
+
+
+def _at_least(least: int) -> Any:
+    def whole(_: object, attribute: Any, value: Any) -> None:
+        if type(value) is not int or value < least:
+            raise ValueError(f"{attribute.name} must be a whole number of {least} or more, not {value!r}")
+
+    return whole
+
+
+_text: Any = attrs.validators.instance_of(str)
+
+
 def _dotted(_: object, attribute: Any, value: str) -> None:
     if value.count(":") != 1:
         raise ValueError(f"{attribute.name} must read 'package.module:Class', not {value!r}")
@@ -102,19 +121,27 @@ class AlgorithmSpec:
 
 @attrs.frozen(kw_only=True)
 class WeightLayout:
-    """Say which parameter of a module is a compressible weight, and which of its axes are channels.
+    """Say which parameter of a module is a compressible weight, which of its axes are channels, how packages hold it.
 
-    A vector has an output axis alone. `incidental` is for weights too small or too delicate for rules about everything
-    (the global one, patterns that select other weights too): only those by name or type reach them, and those that give
-    a `weight_threshold`. `stacked` is the number of weights that the parameter holds along its output axis, each with
-    an input of its own.
+    Args:
+        parameter: its name, or a pattern of names such as `weight_ih_l*`.
+        output_axis: the axis of the output channels; a vector has no other.
+        input_axis: the axis of the input channels.
+        incidental: whether it is too small or too delicate for rules about everything (the global one, patterns that
+            select other weights too): only those by name or type reach it, and those that give a `weight_threshold`.
+        stacked: the number of weights that it holds along its output axis, each with an input of its own.
+        stack_axis: the axis along which weights of their own lie, such as those of experts; None where there is none.
+        parts: the number of equal parts along its output axis that the converter reorders or puts into constants of
+            their own, such as the gates of an LSTM; 0 where a package holds the parameter as it is.
     """
 
-    parameter: str = "weight"
-    output_axis: int = 0
-    input_axis: int = 1
-    incidental: bool = False
-    stacked: int = 1
+    parameter: str = attrs.field(default="weight", validator=_text)
+    output_axis: int = attrs.field(default=0, validator=_at_least(0))
+    input_axis: int = attrs.field(default=1, validator=_at_least(0))
+    incidental: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    stack_axis: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least(0)))
+    stacked: int = attrs.field(default=1, validator=_at_least(1))
+    parts: int = attrs.field(default=0, validator=_at_least(0))
 
 
 @attrs.frozen(kw_only=True)
@@ -128,10 +155,12 @@ class ModuleKind:
         owns: names of submodules that belong to it, so that a rule for the module reaches their weights too.
     """
 
-    module: str
-    kind: str
-    weights: tuple[WeightLayout, ...] = (WeightLayout(),)
-    owns: tuple[str, ...] = ()
+    module: str = attrs.field(validator=[_text, attrs.validators.matches_re(r"[^\s:.]+(\.[^\s:.]+)+")])
+    kind: str = attrs.field(validator=[_text, attrs.validators.min_len(1)])
+    weights: tuple[WeightLayout, ...] = attrs.field(
+        converter=_many, default=(WeightLayout(),), validator=_each(WeightLayout)
+    )
+    owns: tuple[str, ...] = attrs.field(converter=_names, default=(), validator=_each(str))
 
 
 @attrs.frozen(kw_only=True)

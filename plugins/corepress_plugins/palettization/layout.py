@@ -1,5 +1,7 @@
 """How a weight is cut into groups of channels and vectors, and put together again."""
 
+import math
+
 import attrs
 from torch import Tensor
 
@@ -83,11 +85,12 @@ def layout_of(weight: WeightFacts, config: ModuleTableConfig) -> GroupLayout:
     for what, size in (("group_size", group_size), ("cluster_dim", config.vector_length)):
         if channels % size:
             raise Unsupported(f"{what} {size} does not divide its {channels} channels on axis {axis}")
-    per_group = channels // weight.groups if axis == weight.output_axis else channels
+    apart = math.lcm(weight.groups, weight.parts) if axis == weight.output_axis else 1
+    per_group = channels // apart
     if per_group % config.vector_length:
         raise Unsupported(
             f"cluster_dim {config.vector_length} does not divide the {per_group} channels of each of its "
-            f"{weight.groups} groups, which vectors must not cross"
+            f"{apart} groups, which vectors must not cross"
         )
     return GroupLayout(weight.shape, axis, channels // group_size, config.vector_length)
 

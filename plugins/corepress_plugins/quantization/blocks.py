@@ -51,7 +51,8 @@ def scale_grid(
     if rank < 2:
         raise Unsupported(f"a {rank}-D parameter has no channels; use granularity per_tensor")
     if granularity is QuantizationGranularity.per_channel:
-        return tuple(length if axis == weight.output_axis else 1 for axis, length in enumerate(weight.shape))
+        own = (weight.output_axis, weight.stack_axis)
+        return tuple(length if axis in own else 1 for axis, length in enumerate(weight.shape))
     assert block_size is not None
     return _block_grid(weight, (block_size,) if isinstance(block_size, int) else tuple(block_size))
 
@@ -102,10 +103,11 @@ def _block_lengths(weight: WeightFacts, given: tuple[int, ...], shown: str) -> d
     rank = len(weight.shape)
     if len(given) == rank:
         return dict(enumerate(given))
+    stack = {} if weight.stack_axis is None else {weight.stack_axis: 1}
     if len(given) == 2:
-        return {weight.output_axis: given[0], weight.input_axis: given[1]}
+        return stack | {weight.output_axis: given[0], weight.input_axis: given[1]}
     if len(given) == 1:
-        return {weight.output_axis: 1, weight.input_axis: given[0]}
+        return stack | {weight.output_axis: 1, weight.input_axis: given[0]}
     raise Unsupported(
         f"{shown} has {len(given)} entries, and the weight {rank} axes; "
         f"give one for the input axis, two for output and input axis, or {rank}"

@@ -55,9 +55,22 @@ def test_parameters_that_nothing_compresses_are_listed(model):
     assert rows.totals["count"] == sum(parameter.numel() for parameter in model.parameters())
 
 
-def test_an_unknown_kind_of_module_is_named():
-    rows = plan(nn.Sequential(nn.LSTM(4, 4), nn.Linear(4, 4)), [("magnitude", None)])
-    assert rows["0.weight_ih_l0"].reason == "LSTM is no module kind that corepress knows (a plugin can add it)"
+class Positions(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(1, 16, 8))
+        self.scale = nn.Parameter(torch.ones(8))
+
+
+def test_other_parameters_are_compressed_when_a_rule_names_them():
+    rows = plan(nn.Sequential(Positions()), [("kmeans", None)])
+    assert (
+        rows["0.table"].reason
+        == "only rules about Positions are meant for it; give its name, its type, or a weight_threshold"
+    )
+    for rules in ({"module_name_configs": {"0.table": {}}}, {"module_type_configs": {"Positions": {}}}):
+        rows = plan(nn.Sequential(Positions()), [("kmeans", {**rules, "global_config": None})])
+        assert [row.name for row in rows.done] == ["0.table"]
 
 
 def test_a_weight_reached_by_a_wide_rule_is_skipped_with_its_reason(toys):

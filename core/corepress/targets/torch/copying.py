@@ -39,7 +39,8 @@ def copied(model: M, given: Mapping[int, Any] | None = None, *, temporary: bool 
         id(parameter): nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
         for parameter in model.parameters()
         if parameter.layout is not torch.strided
-    } | dict(given or {})
+    }
+    replaced |= _computed_weights(model) | dict(given or {})
     try:
         return copy.deepcopy(model, dict(replaced))
     except Exception as error:
@@ -52,6 +53,16 @@ def copied(model: M, given: Mapping[int, Any] | None = None, *, temporary: bool 
     return copy.deepcopy(model, replaced | {id(each.value): each.value for each in found})
 
 
+def _computed_weights(model: nn.Module) -> dict[int, Tensor]:
+    """Return what takes the place of the computed weights that recurrent layers keep a list of, by identity.
+
+    The layers renew the list when they are called; a tensor that belongs to a graph of gradients cannot be copied.
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.RNNBase)]
+    kept = [weight for layer in layers for weight in layer._flat_weights if weight is not None]
+    return {id(weight): weight.detach() for weight in kept if not weight.is_leaf}
+
+
 def described(found: Iterable[Uncopyable]) -> str:
     """Say what cannot be copied, and the ways out."""
     return f"the model cannot be copied: {'; '.join(map(str, found))}"
@@ -60,6 +71,7 @@ def described(found: Iterable[Uncopyable]) -> str:
 def uncopyable(model: nn.Module) -> list[Uncopyable]:
     """Return the attributes of a model that cannot be copied; parameters and buffers are not touched."""
     shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    shared |= _computed_weights(model)
     if _error_of_copy(model, shared) is None:
         return []
     everywhere = shared | {id(module): module for module in model.modules()}

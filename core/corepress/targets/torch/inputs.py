@@ -14,6 +14,7 @@ from corepress.algorithm import LayerInput
 from corepress.calibration.sharing import Sharing
 from corepress.targets.geometry import Channels, Positions, Windows
 from corepress.targets.inputs import Nothing, Numbers, Stacked, Tokens
+from corepress.targets.torch import recurrent
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 See = Callable[[LayerInput, nn.Module, tuple[Any, ...] | None], None]
@@ -31,6 +32,10 @@ def layer_input(module: nn.Module, kind: str, parameter: str, arguments: Argumen
     """Return what a module of a kind reads by a parameter, when it is called with positional and keyword arguments."""
     if kind == "attention":
         return _attention_input(parameter, arguments, sharing)
+    if kind in recurrent.LAYERS:
+        return recurrent.recurrent_input(module, parameter, _bound(nn.GRU, arguments), sharing)
+    if kind in recurrent.CELLS:
+        return recurrent.cell_input(parameter, _bound(nn.GRUCell, arguments), sharing)
     positional, keywords = arguments
     given = positional[0] if positional else keywords.get("input", next(iter(keywords.values()), None))
     if not isinstance(given, Tensor):
@@ -80,7 +85,7 @@ def _pads(padding: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> t
 
 
 def _attention_input(parameter: str, arguments: Arguments, sharing: Sharing) -> LayerInput:
-    given = _bound(arguments)
+    given = _bound(nn.MultiheadAttention, arguments)
     read = _READ_BY.get(parameter)
     if read is None:
         return Nothing()
@@ -91,11 +96,11 @@ def _attention_input(parameter: str, arguments: Arguments, sharing: Sharing) -> 
     return parts[0] if isinstance(read, str) else Stacked(parts)
 
 
-def _bound(arguments: Arguments) -> Mapping[str, Any]:
-    """Return the arguments of an attention module by name."""
+def _bound(module_class: type[nn.Module], arguments: Arguments) -> Mapping[str, Any]:
+    """Return the arguments of a module by the names that its class gives them."""
     positional, keywords = arguments
     try:
-        return inspect.signature(nn.MultiheadAttention.forward).bind(None, *positional, **keywords).arguments
+        return inspect.signature(module_class.forward).bind(None, *positional, **keywords).arguments
     except TypeError:
         return {}
 

@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 
+import attrs
 from torch import nn
 
 from corepress.errors import PluginError
@@ -16,6 +18,13 @@ _PROJECTIONS = (
 )
 
 _INCIDENTAL = (WeightLayout(incidental=True),)
+
+
+def _gates(parts: int, *names: str) -> tuple[WeightLayout, ...]:
+    return tuple(WeightLayout(parameter=name, parts=parts) for name in names)
+
+
+_LSTM = (*_gates(4, "weight_ih_l*", "weight_hh_l*"), WeightLayout(parameter="weight_hr_l*"))
 
 
 def _torch(name: str, kind: str, weights: tuple[WeightLayout, ...] = (WeightLayout(),), **more: object) -> ModuleKind:
@@ -40,6 +49,14 @@ BUILT_IN: tuple[ModuleKind, ...] = (
     _torch("EmbeddingBag", "embedding"),
     _torch("LayerNorm", "layer_norm", _INCIDENTAL),
     _torch("MultiheadAttention", "attention", _PROJECTIONS, owns=("out_proj",)),
+    _torch("LSTM", "lstm", _LSTM),
+    _torch("GRU", "gru", _gates(3, "weight_ih_l*", "weight_hh_l*")),
+    _torch("RNN", "rnn", _gates(0, "weight_ih_l*", "weight_hh_l*")),
+    *(
+        _torch(f"{name}Cell", f"{name.lower()}_cell", _gates(0, "weight_ih", "weight_hh"))
+        for name in ("LSTM", "GRU", "RNN")
+    ),
+    _torch("Bilinear", "bilinear"),
     # Linear layers of GPT-2 and its relatives, by name: transformers need not be installed.
     ModuleKind(module="transformers.pytorch_utils.Conv1D", kind="linear", weights=_TRANSPOSED),
 )
@@ -57,9 +74,23 @@ def kinds_by_class() -> Kinds:
     kinds.providers = {}
     for kind, provider in registry().kinds_by_provider:
         name = _defined(kind.module)
-        kinds[name] = kind
+        kinds[name] = _with_parts(kind, kinds.get(name))
         kinds.providers.setdefault(name, []).append(provider)
     return kinds
+
+
+def _with_parts(kind: ModuleKind, known: ModuleKind | None) -> ModuleKind:
+    """Return a plugin's description of a class with what the core knows of how packages hold its parameters."""
+    if known is None:
+        return kind
+    weights = (
+        attrs.evolve(layout, parts=layout.parts or _parts_of(layout.parameter, known)) for layout in kind.weights
+    )
+    return attrs.evolve(kind, weights=tuple(weights))
+
+
+def _parts_of(parameter: str, known: ModuleKind) -> int:
+    return next((layout.parts for layout in known.weights if fnmatchcase(parameter, layout.parameter)), 0)
 
 
 def kind_of(module: nn.Module, kinds: Kinds) -> ModuleKind | None:
@@ -78,6 +109,11 @@ def kind_of(module: nn.Module, kinds: Kinds) -> ModuleKind | None:
             f"{BLOCK_VARIABLE}"
         )
     return kinds[name]
+
+
+def provider_of(kind: ModuleKind, kinds: Kinds) -> str | None:
+    """Return the plugin that describes a class, None for the core."""
+    return next(iter(kinds.providers.get(_defined(kind.module), ())), None)
 
 
 def known_classes(kinds: Sequence[str] = ()) -> tuple[type[nn.Module], ...]:

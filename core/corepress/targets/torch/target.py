@@ -23,7 +23,7 @@ from corepress.targets.torch.activations.call_graph import CallGraph
 from corepress.targets.torch.activations.recording import record
 from corepress.targets.torch.activations.sites import TorchSite, in_float, known_functions, sites
 from corepress.targets.torch.copying import copied, described, uncopyable
-from corepress.targets.torch.kinds import kind_of, kinds_by_class, known_types, type_spellings
+from corepress.targets.torch.kinds import known_types, type_spellings
 from corepress.targets.torch.statistics import Calibration
 from corepress.targets.torch.weights import TorchWeight, sibling, torch_weights
 
@@ -282,6 +282,4 @@ def _shared_memory(name: str, other: str, is_buffer: bool) -> str:
 def _why_not(module: nn.Module, value: torch.Tensor) -> str:
     if value.ndim < 2:
         return "biases and other vectors are not compressed"
-    if kind_of(module, kinds_by_class()) is not None:
-        return f"it is no weight of {type(module).__name__}; biases are not compressed"
-    return f"{type(module).__name__} is no module kind that corepress knows (a plugin can add it)"
+    return f"it is no weight of {type(module).__name__}; biases are not compressed"

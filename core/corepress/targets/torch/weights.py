@@ -21,13 +21,18 @@ from corepress.targets.torch import metadata
 from corepress.targets.torch.computed import hooks_on, way_out
 from corepress.targets.torch.inputs import See, listening
 from corepress.targets.torch.kinds import kind_of, kinds_by_class, type_spellings
+from corepress.targets.torch.layouts import described, has
 
+_PARAMETRIZATIONS = "parametrizations"  # the attribute that torch.nn.utils.parametrize uses
 _REMOVE = "torch.nn.utils.parametrize.remove_parametrizations"
 
 
 @attrs.frozen
 class Place:
-    """Where a parameter lives: in the module called `module_name`, under `parameter`."""
+    """Where a parameter lives: in the module called `module_name`, under `parameter`.
+
+    `fault` says why the description of it cannot be right.
+    """
 
     module_name: str
     module: nn.Module
@@ -36,6 +41,7 @@ class Place:
     layout: WeightLayout
     owner_name: str | None = None
     owner: nn.Module | None = None
+    fault: str | None = None
 
     @property
     def name(self) -> str:
@@ -71,8 +77,10 @@ class TorchWeight(Weight):
             shape=tuple(self.tensor.shape),
             output_axis=place.layout.output_axis,
             input_axis=place.layout.input_axis,
-            groups=getattr(place.module, "groups", 1),
+            groups=getattr(place.module, "groups", 1) if place.kind.kind.startswith("conv") else 1,
+            stack_axis=place.layout.stack_axis,
             stacked=place.layout.stacked,
+            parts=place.layout.parts or 1,
             aliases=self.names[1:],
         )
 
@@ -90,6 +98,11 @@ class TorchWeight(Weight):
     def modules(self) -> tuple[nn.Module, ...]:
         """The modules that use the weight, each once."""
         return tuple({id(place.module): place.module for place in self.places}.values())
+
+    @property
+    def parts(self) -> int:
+        """The number of equal parts along the output axis that a package may reorder or hold apart; 0 = none."""
+        return self.places[0].layout.parts
 
     @property
     def identity(self) -> int:
@@ -114,6 +127,8 @@ class TorchWeight(Weight):
             makers = ", ".join(self.parametrized_by)
             remove = way_out(self.places[0].module, self.places[0].parameter)
             return f"it is parametrized by {makers}; call {remove or _REMOVE} first"
+        if self.places[0].fault:
+            return self.places[0].fault
         if not self.parameter.dtype.is_floating_point:
             return f"its dtype is {self.parameter.dtype}, and corepress compresses floating-point weights"
         if self.parameter.is_meta:
@@ -270,16 +285,16 @@ def _places(model: nn.Module) -> list[Place]:
     owners: dict[str, tuple[str, nn.Module]] = {}
     found = []
     for name, module in model.named_modules(remove_duplicate=False):
-        kind = kind_of(module, kinds)
-        if kind is None:
+        if _PARAMETRIZATIONS in name.split("."):
+            # What computes a weight is no layer; its tensors are seen as the weight itself.
             continue
-        for child in kind.owns:
+        kind = kind_of(module, kinds)
+        for child in kind.owns if kind else ():
             owners[f"{name}.{child}" if name else child] = (name, module)
         owner_name, owner = owners.get(name, (None, None))
         found += [
-            Place(name, module, layout.parameter, kind, layout, owner_name, owner)
-            for layout in kind.weights
-            if _has(module, layout.parameter)
+            Place(name, module, each.parameter, each.kind, each.layout, owner_name, owner, each.fault)
+            for each in described(module, kinds)
         ]
     return found
 
@@ -291,7 +306,7 @@ def sibling(weight: TorchWeight, parameter: str) -> TorchWeight:
         LookupError: a module has no such parameter, or modules that share the weight do not share the parameter.
     """
     for place in weight.places:
-        if not _has(place.module, parameter):
+        if not has(place.module, parameter):
             raise LookupError(f"{place.module_name or 'the model'} has no parameter {parameter!r}")
     layouts = {layout.parameter: layout for layout in weight.places[0].kind.weights}
     layout = layouts.get(parameter, WeightLayout(parameter=parameter))
@@ -299,11 +314,6 @@ def sibling(weight: TorchWeight, parameter: str) -> TorchWeight:
     if len({_identity(place) for place in places}) > 1:
         raise LookupError(f"{' and '.join(weight.names)} are one parameter, their modules' {parameter!r} are several")
     return TorchWeight(places, private=weight.private)
-
-
-def _has(module: nn.Module, parameter: str) -> bool:
-    # Getting a parametrized attribute computes it, which can be slow.
-    return parametrize.is_parametrized(module, parameter) or isinstance(getattr(module, parameter, None), Tensor)
 
 
 def _stored(place: Place) -> Tensor:

@@ -1,0 +1,121 @@
+"""Recurrent layers, whose weights the converter reorders or takes apart, are exported exactly."""
+
+import pytest
+import torch
+from torch import nn
+
+from corepress import Pipeline, Stage
+from corepress.coreml import convert, read_weights, verify
+from corepress.errors import VerificationError
+from corepress.plugin import ModuleKind, WeightLayout, hookimpl
+from corepress.testing import plugins_of
+
+INPUTS = torch.randn(5, 2, 8, generator=torch.Generator().manual_seed(0))
+
+LAYERS = {
+    "LSTM": lambda: nn.LSTM(8, 10),
+    "LSTM in both directions": lambda: nn.LSTM(8, 10, 2, bidirectional=True),
+    "GRU": lambda: nn.GRU(8, 10, 2),
+    "GRU in both directions": lambda: nn.GRU(8, 10, bidirectional=True),
+    "RNN": lambda: nn.RNN(8, 10, 2),
+}
+
+RECIPES = {
+    "palette": [("kmeans", {"n_bits": 4})],
+    "groups that gates cut": [
+        ("kmeans", {"n_bits": 2, "granularity": "per_grouped_channel", "group_size": 2, "weight_threshold": 0})
+    ],
+    "vectors": [("kmeans", {"n_bits": 2, "cluster_dim": 2})],
+    "blocks": [("rtn", {"weight_dtype": "int4", "granularity": "per_block", "block_size": [5, 2]})],
+    "joint": [("magnitude", {"target_sparsity": 0.5, "weight_threshold": 0}), ("rtn", {})],
+    "gptq": [("gptq", {"weight_dtype": "int4"})],
+}
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+def pipeline(recipe):
+    return Pipeline([Stage(algorithm, {"global_config": options}) for algorithm, options in recipe])
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_every_weight_is_exported_exactly(layer, recipe):
+    small = pipeline(RECIPES[recipe]).compress(LAYERS[layer](), data=[(INPUTS,)])
+    package = convert(small, INPUTS)
+    outcome = verify(package, small, INPUTS)
+    assert all(row.equal for row in outcome.weights)
+    assert {row.stored_as for row in outcome.weights} != {"dense"}
+    dense = [weight for weight in read_weights(package) if not weight.compressed and min(weight.shape) > 2]
+    assert {len(weight.shape) for weight in dense} == {1}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_uncompressed_weights_are_found_in_their_parts(layer):
+    network = LAYERS[layer]()
+    package = convert(network, INPUTS)
+    assert all(row.equal for row in verify(package, network).weights)
+    small = pipeline(RECIPES["palette"]).compress(package)
+    assert sum(weight.compressed for weight in read_weights(small)) >= len(verify(package, network).weights)
+
+
+def test_another_value_in_a_part_is_found():
+    first, second = (pipeline(RECIPES["palette"]).compress(nn.GRU(8, 10)) for _ in range(2))
+    with pytest.raises(VerificationError, match=r"weight_ih_l0: .* values differ"):
+        verify(convert(first, INPUTS), second)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_rule_for_a_package_reaches_every_part_by_the_name_in_torch(compressed):
+    network = nn.GRU(8, 10)
+    package = convert(pipeline(RECIPES["palette"]).compress(network) if compressed else network, INPUTS)
+    stage = Stage(
+        "magnitude", {"module_name_configs": {"weight_hh_l0": {"target_sparsity": 0.5, "weight_threshold": 0}}}
+    )
+    plan = Pipeline([stage]).plan(package)
+    assert [row.shape for row in plan.done] == [(10, 10)] * 3
+
+
+class Cells(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.gru, self.rnn = nn.LSTMCell(8, 12), nn.GRUCell(12, 12), nn.RNNCell(12, 12)
+        self.relu = nn.RNNCell(12, 12, nonlinearity="relu", bias=False)
+        self.both = nn.Bilinear(12, 12, 16)
+
+    def forward(self, x):
+        state, hidden = None, None
+        for step in x:
+            state = self.lstm(step, state)
+            hidden = self.gru(state[0], hidden)
+        return self.both(self.rnn(hidden, state[0]), self.relu(hidden))
+
+
+@pytest.mark.parametrize("recipe", ["palette", "blocks", "joint", "gptq"])
+def test_cells_and_bilinear_layers_are_exported_exactly(recipe):
+    options = [
+        (name, {**given, "block_size": 4} if "block_size" in given else given) for name, given in RECIPES[recipe]
+    ]
+    network = Cells()
+    small = pipeline(options).compress(network, data=[(INPUTS,)])
+    outcome = verify(convert(small, INPUTS), small, INPUTS)
+    assert len(outcome.weights) == 9
+    assert all(row.equal and row.stored_as != "dense" for row in outcome.weights)
+    assert "forward" not in vars(network.lstm)
+
+
+def test_a_plugin_that_describes_an_lstm_gets_what_the_core_knows_of_packages():
+    class Lstm:
+        @hookimpl
+        def register_module_kinds(self):
+            layouts = tuple(WeightLayout(parameter=f"weight_{reads}_l0") for reads in ("ih", "hh"))
+            return [ModuleKind(module="torch.nn.LSTM", kind="lstm", weights=layouts)]
+
+    with plugins_of(Lstm(), beside_installed=True):
+        network = nn.LSTM(8, 8)
+        assert all(row.equal for row in verify(convert(network, INPUTS), network).weights)
+        small = pipeline(RECIPES["palette"]).compress(network)
+        assert [row.stored_as for row in verify(convert(small, INPUTS), small).weights] == ["4-bit palette"] * 2
