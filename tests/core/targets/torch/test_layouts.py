@@ -8,7 +8,7 @@ from torch import nn
 
 from corepress import Pipeline, Stage
 from corepress.coreml import convert, verify
-from corepress.errors import PluginError, PlanWarning
+from corepress.errors import PlanWarning, PluginError
 from corepress.plugin import ModuleKind, WeightLayout, hookimpl
 from corepress.targets import torch_weights
 from corepress.testing import plugins_of
