@@ -5,6 +5,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+INDEX_BITS = (1, 2, 3, 4, 6, 8)
+"""The widths of an index into a look-up table in a package."""
+
+INTEGER_BITS = (4, 8)
+"""The widths of quantized data in a package."""
+
+
+def container(bits: int, widths: tuple[int, ...]) -> int:
+    """Return the narrowest stored width that holds `bits` bits."""
+    return next(width for width in widths if width >= bits)
+
 
 def packed_nbytes(count: int, n_bits: int) -> int:
     """Return the bytes that `count` elements of `n_bits` bits take when packed without gaps."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import attrs
 
-from corepress.encoding.bits import packed_nbytes
+from corepress.encoding.bits import INDEX_BITS, INTEGER_BITS, container, packed_nbytes
 
 _DEPLOYMENT_TARGET = re.compile(r"(ios|macos|watchos|tvos)\d+", re.IGNORECASE)
 
@@ -91,8 +91,9 @@ class AffineForm(Form):
 
     def nbytes(self, count: int, target: str) -> int:
         """Return the exact payload bytes of `count` elements stored on `target`."""
-        zero_points = packed_nbytes(self.scales, self.n_bits) if self.zero_points else 0
-        return packed_nbytes(count, self.n_bits) + self.scales * float_bits(target) // 8 + zero_points
+        bits = self.n_bits if target == "torch" else container(self.n_bits, INTEGER_BITS)
+        zero_points = packed_nbytes(self.scales, bits) if self.zero_points else 0
+        return packed_nbytes(count, bits) + self.scales * float_bits(target) // 8 + zero_points
 
     def describe(self) -> str:
         """Say in a few words what the form is."""
@@ -121,8 +122,9 @@ class PaletteForm(Form):
         """Return the exact payload bytes of `count` elements stored on `target`."""
         if self.scales and target != "torch":
             return self._without_scales().nbytes(count, target)
-        indices = packed_nbytes(count // self.cluster_dim, self.n_bits)
-        lut = self.lut.nbytes(self.groups * 2**self.n_bits * self.cluster_dim, target)
+        bits = self.n_bits if target == "torch" else container(self.n_bits, INDEX_BITS)
+        indices = packed_nbytes(count // self.cluster_dim, bits)
+        lut = self.lut.nbytes(self.groups * 2**bits * self.cluster_dim, target)
         return indices + lut + self.scales * float_bits(target) // 8
 
     def _without_scales(self) -> "PaletteForm":

@@ -1,6 +1,8 @@
 import math
 
+import attrs
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,13 +31,20 @@ def packed_length(encoding, float_bytes, kept=...):
             )
         case Affine():
             parts = [encoding.data[kept], *([] if encoding.zero_point is None else [encoding.zero_point])]
-            integers = sum(pack_bits(part.numpy(), encoding.n_bits).nbytes for part in parts)
+            # A package has integers of 4 and of 8 bits.
+            n_bits = encoding.n_bits if float_bytes == 4 else 4 if encoding.n_bits <= 4 else 8
+            integers = sum(pack_bits(part.numpy(), n_bits).nbytes for part in parts)
             return integers + encoding.scale.numel() * float_bytes
         case Palettized():
             if encoding.scale is not None and float_bytes == 2:
                 # A package stores the scales in the tables.
                 return packed_length(encoding.folded(), float_bytes, kept)
             scales = 0 if encoding.scale is None else encoding.scale.numel() * float_bytes
+            if encoding.n_bits == 5 and float_bytes == 2:
+                # A package has no indices of 5 bits: the table gets more entries.
+                more = torch.zeros(*encoding.lut.shape[:-2], 32, 1)
+                lut = Dense(torch.cat([encoding.lut.decode(), more], dim=-2))
+                return packed_length(attrs.evolve(encoding, lut=lut, n_bits=6), float_bytes, kept)
             indices = pack_bits(encoding.indices[kept].numpy(), encoding.n_bits).nbytes
             return indices + packed_length(encoding.lut, float_bytes) + scales
 
@@ -47,6 +56,7 @@ CASES = {
     "int3 by channel": lambda make, shape: make.affine(shape, 3, (6, 1)),
     "uint5 in blocks": lambda make, shape: make.affine(shape, 5, (6, 5), signed=False),
     "palette": lambda make, shape: make.palette(shape, 3),
+    "palette of 5 bits": lambda make, shape: make.palette(shape, 5, (2, 1)),
     "palette in groups": lambda make, shape: make.palette(shape, 2, (3, 1)),
     "palette with scale": lambda make, shape: make.palette(shape, 6, scale=(6, 1)),
     "palette in groups with scale": lambda make, shape: make.palette(shape, 2, (3, 1), scale=(6, 1)),

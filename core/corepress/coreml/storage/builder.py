@@ -13,17 +13,6 @@ from corepress.targets.deployment import DeploymentTarget
 Var: TypeAlias = Any
 """A value of a MIL program."""
 
-INDEX_BITS = (1, 2, 3, 4, 6, 8)
-"""The widths of an index into a look-up table."""
-
-INTEGER_BITS = (4, 8)
-"""The widths of quantized data."""
-
-
-def container(bits: int, widths: tuple[int, ...]) -> int:
-    """Return the narrowest stored width that holds `bits` bits."""
-    return next(width for width in widths if width >= bits)
-
 
 def integers(values: Tensor | npt.NDArray[Any], bits: int, *, signed: bool = False) -> npt.NDArray[Any]:
     """Return integers as an array whose type says how many bits a package stores for each of them."""

@@ -6,8 +6,9 @@ Layouts follow the operations of coremltools.converters.mil.mil.ops.defs.iOS16.c
 import numpy as np
 import torch
 
-from corepress.coreml.storage.builder import OpBuilder, Var, container
+from corepress.coreml.storage.builder import OpBuilder, Var
 from corepress.encoding import Affine, Palettized, Sparse, WeightEncoding, pack_bits
+from corepress.encoding.bits import container
 
 _INDEX_BITS = (1, 2, 4, 6, 8)
 

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from corepress.coreml.storage.builder import INDEX_BITS, INTEGER_BITS, OpBuilder, Var, container, integers
+from corepress.coreml.storage.builder import OpBuilder, Var, integers
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
+from corepress.encoding.bits import INDEX_BITS, INTEGER_BITS, container
 from corepress.targets.support import scales_after_look_up
 
 

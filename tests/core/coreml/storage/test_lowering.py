@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 import torch
 
-from corepress.coreml.storage.exactness import rounding_to
+from corepress.coreml.storage.exactness import exact_storage, rounding_to
 from corepress.encoding import Dense, Form, OpaqueForm, Palettized, Sparse, WeightEncoding
 from corepress.errors import ExportError
+from corepress.targets.deployment import DeploymentTarget
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
@@ -37,6 +38,14 @@ def test_the_joint_form_is_one_chain_of_three_operations(every_form, through_pac
         "constexpr_lut_to_sparse",
         "constexpr_sparse_to_dense",
     )
+
+
+def test_every_form_knows_its_size_in_a_package(every_form, through_package):
+    # What is pruned altogether keeps one zero, since no operation holds nothing.
+    for form, encoding in every_form.items():
+        if "everything pruned" not in form:
+            held = exact_storage(encoding, rounding_to(np.float16), DeploymentTarget.iOS18)
+            assert through_package(encoding).nbytes == held.nbytes() == held.form.nbytes(encoding.count, "iOS18"), form
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (4, 6, 3), (4, 6, 3, 3), (4, 6, 2, 2, 2)])
