@@ -10,7 +10,7 @@ from torch import Tensor
 from corepress.encoding.affine import Affine
 from corepress.encoding.base import WeightEncoding
 from corepress.encoding.dense import Dense
-from corepress.encoding.forms import AffineForm, DenseForm, Form, PaletteForm, SparseForm
+from corepress.encoding.forms import BUILT_IN_FORMS, AffineForm, DenseForm, Form, PaletteForm, SparseForm
 from corepress.encoding.palettized import Palettized, integer_lut
 from corepress.encoding.precision import round_significand
 from corepress.encoding.sparse import Sparse
@@ -200,6 +200,10 @@ def _check_palette_over_integers(integers: AffineForm, palette: PaletteForm) -> 
 
 
 def _check_single_zeros(form: Form) -> None:
+    if not isinstance(form, BUILT_IN_FORMS) and not form.takes("sparsity"):
+        raise CompositionError(
+            f"what is stored as {form.describe()} cannot hold single zeros: its form does not take sparsity"
+        )
     if isinstance(form, PaletteForm) and form.cluster_dim > 1:
         raise CompositionError("a palette of vectors cannot hold single zeros; use cluster_dim 1")
 
@@ -234,7 +238,10 @@ def _cell(now: Form, produces: str) -> _Cell:
             _check_single_zeros(now)
         if produces == "affine" and not isinstance(now.lut, DenseForm):
             raise CompositionError("its LUT is quantized already; leave lut_dtype out, or drop the later quantization")
-    if key not in _TABLE:
-        reason = _REFUSALS.get(key, f"nothing that produces {produces!r} can follow what is stored as {now.describe()}")
-        raise CompositionError(reason)
-    return _TABLE[key]
+    if not isinstance(now, BUILT_IN_FORMS):
+        if produces == "sparsity" and now.takes(produces):
+            return _Cell(_masked_by_next, _sparse_over)
+    elif key in _TABLE:
+        return _TABLE[key]
+    reason = _REFUSALS.get(key, f"nothing that produces {produces!r} can follow what is stored as {now.describe()}")
+    raise CompositionError(reason)

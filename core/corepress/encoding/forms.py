@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from typing import ClassVar
 
 import attrs
@@ -25,7 +26,10 @@ def float_bits(target: str) -> int:
 
 @attrs.frozen
 class Form:
-    """The storage layout of an encoding; subclasses add what they need to know their own size."""
+    """The storage layout of an encoding; subclasses add what they need to know their own size.
+
+    A plugin may define its own, for encodings of its own, or use `OpaqueForm`.
+    """
 
     kind: ClassVar[str] = "dense"
 
@@ -36,6 +40,24 @@ class Form:
     def describe(self) -> str:
         """Say in a few words what the form is, for tables and messages."""
         raise NotImplementedError
+
+    def takes(self, product: str) -> bool:  # noqa: ARG002  (of the built-in forms, a table says what may follow)
+        """Tell whether a plugin's own form goes together with what a stage produces: `sparsity`, in either order.
+
+        The encoding must then define `masked`.
+        """
+        return False
+
+    def needs(self) -> str:
+        """Return the oldest deployment target that has the operations to which a plugin's own form is lowered."""
+        return "iOS15"
+
+    def as_part(self) -> "Form":
+        """Return the form that a part of a sparse weight, or of a palette, has in a package.
+
+        What only a plugin understands is lowered as a whole weight; as a part its values are stored.
+        """
+        return DenseForm()
 
 
 @attrs.frozen
@@ -49,6 +71,10 @@ class DenseForm(Form):
     def describe(self) -> str:
         """Say in a few words what the form is."""
         return "dense"
+
+    def as_part(self) -> Form:
+        """Return the form itself."""
+        return self
 
 
 @attrs.frozen
@@ -66,7 +92,16 @@ class SparseForm(Form):
 
     def nbytes(self, count: int, target: str) -> int:
         """Return the exact payload bytes of `count` elements stored on `target`."""
-        return packed_nbytes(count, 1) + self.payload.nbytes(self.kept(count), target)
+        return self.nbytes_of(count, self.kept(count), target)
+
+    def nbytes_of(self, count: int, kept: int, target: str) -> int:
+        """Return the exact payload bytes of `count` elements of which `kept` are stored."""
+        payload = self.payload if target == "torch" else self.payload.as_part()
+        return packed_nbytes(count, 1) + payload.nbytes(kept, target)
+
+    def as_part(self) -> Form:
+        """Return the form itself."""
+        return self
 
     def describe(self) -> str:
         """Say in a few words what the form is."""
@@ -94,6 +129,10 @@ class AffineForm(Form):
         bits = self.n_bits if target == "torch" else container(self.n_bits, INTEGER_BITS)
         zero_points = packed_nbytes(self.scales, bits) if self.zero_points else 0
         return packed_nbytes(count, bits) + self.scales * float_bits(target) // 8 + zero_points
+
+    def as_part(self) -> Form:
+        """Return the form itself."""
+        return self
 
     def describe(self) -> str:
         """Say in a few words what the form is."""
@@ -124,8 +163,13 @@ class PaletteForm(Form):
             return self._without_scales().nbytes(count, target)
         bits = self.n_bits if target == "torch" else container(self.n_bits, INDEX_BITS)
         indices = packed_nbytes(count // self.cluster_dim, bits)
-        lut = self.lut.nbytes(self.groups * 2**bits * self.cluster_dim, target)
+        table = self.lut if target == "torch" else self.lut.as_part()
+        lut = table.nbytes(self.groups * 2**bits * self.cluster_dim, target)
         return indices + lut + self.scales * float_bits(target) // 8
+
+    def as_part(self) -> Form:
+        """Return the form itself."""
+        return self
 
     def _without_scales(self) -> "PaletteForm":
         """Return the form in a package: a table for each pair of group and scale."""
@@ -152,16 +196,53 @@ class PaletteForm(Form):
 
 @attrs.frozen
 class OpaqueForm(Form):
-    """A form that only its plugin understands: a name and a fixed number of bytes."""
+    """A form that only its plugin understands.
+
+    Args:
+        name: what tables and messages call it.
+        bytes_stored: the payload bytes, also by target where they differ (`torch`, `iOS18`, ...; see `nbytes`).
+        followed_by: `sparsity` where the encoding defines `masked`, so that it may be pruned before and after.
+        minimum_target: the oldest deployment target that has the operations which `lower_coreml` writes.
+    """
 
     name: str
-    bytes_stored: int
+    bytes_stored: int | Mapping[str, int]
+    followed_by: tuple[str, ...] = attrs.field(default=(), eq=False)
+    minimum_target: str = attrs.field(default="iOS15", eq=False)
     kind: ClassVar[str] = "opaque"
 
     def nbytes(self, count: int, target: str) -> int:  # noqa: ARG002  (the size is known, whatever the count)
         """Return the bytes that the plugin declared."""
-        return self.bytes_stored
+        if isinstance(self.bytes_stored, int):
+            return self.bytes_stored
+        if target not in self.bytes_stored:
+            raise ValueError(f"{self.name} has no size for {target!r}; it has one for {', '.join(self.bytes_stored)}")
+        return self.bytes_stored[target]
 
     def describe(self) -> str:
         """Say in a few words what the form is."""
         return self.name
+
+    def takes(self, product: str) -> bool:
+        """Tell whether the encoding may also be pruned."""
+        return product in self.followed_by
+
+    def needs(self) -> str:
+        """Return the oldest deployment target that has its operations."""
+        return self.minimum_target
+
+
+BUILT_IN_FORMS = (DenseForm, SparseForm, AffineForm, PaletteForm)
+"""The forms whose compositions and targets the core knows; any other says itself what it takes and needs."""
+
+
+def is_predicted(found: Form, predicted: Form, count: int, tolerance: float = 0.0) -> bool:
+    """Tell whether a form is the one that was predicted for `count` elements.
+
+    The zeros may differ by one element, and by a share of `tolerance`: a fraction of a few weights is never met
+    exactly.
+    """
+    if isinstance(found, SparseForm) and isinstance(predicted, SparseForm):
+        near = abs(found.sparsity - predicted.sparsity) * count <= 1 + count * tolerance + 1e-6
+        return near and is_predicted(found.payload, predicted.payload, count)
+    return found == predicted

@@ -19,6 +19,11 @@ def round_significand(values: Tensor, bits: int = PORTABLE_SIGNIFICAND_BITS) -> 
     return torch.ldexp(torch.round(significand * 2.0**bits) / 2.0**bits, exponent)
 
 
+def is_portable(scale: Tensor) -> bool:
+    """Tell whether scales have no more significant bits than half precision; their magnitude does not count."""
+    return torch.equal(round_significand(scale), scale)
+
+
 def portable_scale(scale: Tensor, *, tiny: bool = False) -> Tensor:
     """Round the positive scales of one tensor to numbers that half precision holds, as far as it can.
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from corepress.encoding.base import WeightEncoding
-from corepress.encoding.bits import packed_nbytes
 from corepress.encoding.dense import Dense
 from corepress.encoding.forms import SparseForm
 from corepress.encoding.masking import masked
@@ -63,7 +62,7 @@ class Sparse(WeightEncoding):
 
     def nbytes(self, target: str = "iOS18") -> int:
         """Return the payload bytes of the mask and of the kept elements."""
-        return packed_nbytes(self.count, 1) + self.payload.form.nbytes(self.kept, target)
+        return self.form.nbytes_of(self.count, self.kept, target)
 
     def masked(self, mask: Tensor) -> Self:
         """Return the encoding with a smaller mask."""

@@ -10,7 +10,8 @@ from torch import Tensor
 from corepress.algorithm import EncodeRequest, Unsupported, WeightView, encodes_together, generator_for
 from corepress.calibration import InputMean
 from corepress.encoding import KIND_OF_PRODUCT, CompositionError, Dense, Palettized, Slot, WeightEncoding, slot_for
-from corepress.errors import CorepressError, PluginError
+from corepress.encoding.forms import BUILT_IN_FORMS, is_predicted
+from corepress.errors import PluginError
 from corepress.pipeline.blueprint import StagePlan
 from corepress.pipeline.jobs import Job, Outcome, cut
 from corepress.pipeline.measuring import formed, measured, relative_error
@@ -76,18 +77,15 @@ class Encoder:
 
     def _encode_alone(self, work: "_Work") -> Outcome:
         begin = time.perf_counter()
-        name = work.weight.name
         try:
-            slot, request = self._request(work)
-            result = self.stage.implementation.encode(request.weight, request.config, request.statistics, request.rng)
-            encoding = self._checked(slot, result)
+            with self.stage.blamed("compressed", work.weight.name):
+                slot, request = self._request(work)
+                result = self.stage.implementation.encode(
+                    request.weight, request.config, request.statistics, request.rng
+                )
+                encoding = self._checked(slot, request, result)
         except (Unsupported, CompositionError) as reason:
             return self._refused(work, str(reason), time.perf_counter() - begin)
-        except CorepressError:
-            raise
-        except Exception as error:
-            error.add_note(f"while {self.stage.label} compressed {name}")
-            raise
         return self._outcome(work, encoding, time.perf_counter() - begin)
 
     def _encode_together(self, works: "Sequence[_Work]") -> list[WeightEncoding] | Exception:
@@ -102,7 +100,7 @@ class Encoder:
                 f"{self.stage.algorithm}: encode_together returned {len(results)} encodings of {len(works)} weights"
             )
         try:
-            return [self._checked(slot, result) for slot, result in zip(slots, results, strict=True)]
+            return [self._checked(*each) for each in zip(slots, requests, results, strict=True)]
         except CompositionError as reason:
             return reason
 
@@ -113,18 +111,16 @@ class Encoder:
         config = self.plan.weights[name].config
         return slot, EncodeRequest(view_of(work.weight, slot), config, self.statistics.get(name, {}), rng)
 
-    def _checked(self, slot: Slot, result: object) -> WeightEncoding:
+    def _checked(self, slot: Slot, request: EncodeRequest, result: object) -> WeightEncoding:
         _check_promise(self.stage, result)
         assert isinstance(result, WeightEncoding)
+        _check_prediction(self.stage, request, result)
         return slot.rebuild(result)
 
     def _outcome(self, work: "_Work", encoding: WeightEncoding, seconds: float) -> Outcome:
         begin = time.perf_counter()
-        try:
+        with self.stage.blamed("compressed", work.weight.name):
             outcome = self._settled(work, encoding) if self.settles(work.weight.name) else self._kept(work, encoding)
-        except Exception as error:
-            error.add_note(f"while {self.stage.label} compressed {work.weight.name}")
-            raise
         return attrs.evolve(outcome, seconds=seconds + time.perf_counter() - begin)
 
     def _kept(self, work: "_Work", encoding: WeightEncoding) -> Outcome:
@@ -134,18 +130,18 @@ class Encoder:
         if not _is_finite(stored):
             raise self._not_finite(name)
         shift = self._bias_shift(work, stored.decode) if name in self.plan.biases else None
-        return Outcome(name, formed(self.rows[name], stored), encoding=stored, bias_shift=shift)
+        return Outcome(name, formed(self.rows[name], stored, work.weight), encoding=stored, bias_shift=shift)
 
     def _settled(self, work: "_Work", encoding: WeightEncoding) -> Outcome:
         """Return an outcome to write, with its error."""
-        name, facts = work.weight.name, work.weight.facts
+        name = work.weight.name
         made = work.weight.realized(encoding)
         untouched = isinstance(work.now, Dense) and self.rows[name].status == "planned"
         original = work.now.decode() if untouched else self.original(name)
         error = relative_error(original, made.values)
         if not error < float("inf") and not bool(torch.isfinite(made.values).all()):
             raise self._not_finite(name)
-        row = measured(self.rows[name], made.encoding, error, self.stage.implementation, facts)
+        row = measured(self.rows[name], made.encoding, error, self.stage, work.weight)
         shift = self._bias_shift(work, lambda: made.values) if name in self.plan.biases else None
         return Outcome(name, row, encoding=made.encoding, made=made, bias_shift=shift)
 
@@ -161,7 +157,7 @@ class Encoder:
         if name in self.held and self.settles(name):
             # What the stages before have made of it is still to be written.
             return attrs.evolve(self._outcome(work, work.now, seconds), reason=reason)
-        return Outcome(name, formed(self.rows[name], work.now), seconds, reason=reason)
+        return Outcome(name, formed(self.rows[name], work.now, work.weight), seconds, reason=reason)
 
     def _not_finite(self, name: str) -> PluginError:
         return PluginError(f"{self.stage.algorithm}: it has made NaN or infinite values of {name}; nothing was written")
@@ -193,6 +189,23 @@ def _check_promise(stage: BoundStage, result: object) -> None:
     if result.kind in KIND_OF_PRODUCT.values() and result.kind != promised:
         raise PluginError(
             f"{stage.algorithm}: it declares {stage.spec.produces!r} and returned a {result.kind} encoding"
+        )
+
+
+def _check_prediction(stage: BoundStage, request: EncodeRequest, result: WeightEncoding) -> None:
+    """Hold an algorithm to the form that it predicted: orders and targets were checked against that."""
+    facts, found = request.weight.facts, result.form
+    predict = getattr(stage.implementation, "predict", None)
+    predicted = None if predict is None else predict(facts, request.config)
+    if predicted is None and not isinstance(found, BUILT_IN_FORMS):
+        raise PluginError(
+            f"{stage.algorithm}: encode made {found.describe()} of {facts.name}, a form of its own, and predict says "
+            "nothing of it; define predict(self, weight, config), so that it is known before any work"
+        )
+    if predicted is not None and not is_predicted(found, predicted, facts.count, tolerance=0.01):
+        raise PluginError(
+            f"{stage.algorithm}: predict said {predicted.describe()} for {facts.name}, and encode made "
+            f"{found.describe()} ({predicted} and {found}); return None from predict where the values decide"
         )
 
 

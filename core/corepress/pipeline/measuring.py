@@ -9,7 +9,10 @@ from torch import Tensor
 
 from corepress.algorithm import WeightFacts
 from corepress.encoding import Sparse, WeightEncoding
+from corepress.pipeline.draft import PACKAGE
 from corepress.pipeline.report import Row
+from corepress.pipeline.stage import BoundStage
+from corepress.targets import Weight
 from corepress.warn import warn_user
 
 _SAFE = 1e-20
@@ -41,21 +44,29 @@ def _square(values: Tensor) -> float:
     return float(torch.linalg.vector_norm(values, dtype=torch.float64)) ** 2
 
 
-def formed(row: Row, encoding: WeightEncoding) -> Row:
-    """Return the row of a weight with what its encoding says of its size."""
+def formed(row: Row, encoding: WeightEncoding, weight: Weight) -> Row:
+    """Return the row of a weight with what its encoding says of its size in a package."""
+    form = weight.packaged(encoding)
     return attrs.evolve(
         row,
-        form=encoding.form.describe(),
+        form=form.describe(),
         sparsity=1 - encoding.kept / max(encoding.count, 1) if isinstance(encoding, Sparse) else None,
-        bytes_after=encoding.nbytes(),
+        bytes_after=form.nbytes(encoding.count, PACKAGE),
     )
 
 
-def measured(row: Row, encoding: WeightEncoding, error: float, algorithm: Any, facts: WeightFacts) -> Row:
+def measured(row: Row, encoding: WeightEncoding, error: float, stage: BoundStage, weight: Weight) -> Row:
     """Return the row of a planned weight with what was measured after the work."""
-    return attrs.evolve(
-        formed(row, encoding), status="compressed", relative_error=error, measures=_measures(encoding, algorithm, facts)
-    )
+    form = weight.packaged(encoding)
+    if form != encoding.form:
+        own, stored = (size.nbytes(encoding.count, PACKAGE) for size in (encoding.form, form))
+        warn_user(
+            f"{weight.name}: {stage.label} made scales with more digits than half precision holds; a package stores "
+            f"{form.describe()} ({stored:,} bytes) in place of {encoding.form.describe()} ({own:,} bytes); an "
+            "algorithm that rounds its scales with corepress.encoding.portable_scale avoids it"
+        )
+    measures = _measures(encoding, stage.implementation, weight.facts)
+    return attrs.evolve(formed(row, encoding, weight), status="compressed", relative_error=error, measures=measures)
 
 
 def _measures(encoding: WeightEncoding, algorithm: Any, facts: WeightFacts) -> dict[str, float]:

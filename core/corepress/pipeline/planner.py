@@ -19,7 +19,7 @@ from corepress.encoding import (
     compose_forms,
     part_shape,
 )
-from corepress.errors import ExportError, PlanError, WeightError
+from corepress.errors import ExportError, PlanError, PluginError, WeightError
 from corepress.pipeline.activations import activation_rows, activation_tasks, quantizes_activations, repeated
 from corepress.pipeline.blueprint import Blueprint, StagePlan, Task
 from corepress.pipeline.draft import Draft, other_rows
@@ -223,7 +223,10 @@ def _predicted(stage: BoundStage, draft: Draft, config: Any) -> Form | None:
         return None
     part = part_shape(draft.form, stage.spec.produces)
     facts = draft.weight.facts
-    found: Form | None = predict(facts if part is None else attrs.evolve(facts, shape=part, slot="part"), config)
+    with stage.blamed("predicted the form of", draft.weight.name):
+        found: Form | None = predict(facts if part is None else attrs.evolve(facts, shape=part, slot="part"), config)
+        if not isinstance(found, Form | None):
+            raise PluginError(f"{stage.algorithm}: predict must return a Form or None, not {type(found).__name__}")
     return found
 
 

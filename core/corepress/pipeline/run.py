@@ -87,11 +87,8 @@ class Run:
         """
         name = outcome.weight
         if outcome.made is not None:
-            try:
+            with stage.stage.blamed("wrote", name):
                 stage.handle(self, name).write(outcome.made)
-            except Exception as error:
-                error.add_note(f"while {stage.stage.label} wrote {name}")
-                raise
             self.held.pop(name, None)
         elif outcome.encoding is not None:
             self.held[name] = outcome.encoding

@@ -1,12 +1,14 @@
 """A stage: one algorithm and its configuration."""
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import attrs
 
+from corepress.algorithm import Unsupported
 from corepress.calibration import Schedule
 from corepress.config import CompressionConfig, Document, Problem, structure
 from corepress.errors import UnknownAlgorithmError
@@ -70,6 +72,19 @@ class BoundStage:
     def label(self) -> str:
         """How messages call the stage."""
         return f"stage {self.index + 1} ({self.algorithm})"
+
+    @contextmanager
+    def blamed(self, did: str, weight: str) -> Iterator[None]:
+        """Add to an error what the stage was doing with which weight, and the plugin that it comes from."""
+        try:
+            yield
+        except Unsupported:
+            raise
+        except Exception as error:
+            note = f"while {self.label} of plugin {self.provider.identity} {did} {weight}"
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
+            raise
 
 
 def bind(

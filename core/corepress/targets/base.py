@@ -128,6 +128,10 @@ class Weight(abc.ABC):
         """The form of what the weight already is."""
         return self.encoding().form
 
+    def packaged(self, encoding: WeightEncoding) -> Form:
+        """Return the form that an encoding of the weight has in a package."""
+        return encoding.form
+
     def is_finite(self) -> bool:
         """Tell whether no value is NaN or infinite."""
         values = self.read()

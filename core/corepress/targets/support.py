@@ -12,12 +12,12 @@ _INT4_BITS = 4
 
 
 def minimum_target(form: Form) -> DeploymentTarget:
-    """Return the oldest target whose operations hold the form; a plugin's own form is left to its own lowering."""
+    """Return the oldest target whose operations hold the form; a plugin's own form says it."""
     if any(_newer_than_ios16(form)):
         return DeploymentTarget.iOS18
     if isinstance(form, SparseForm | PaletteForm | AffineForm):
         return DeploymentTarget.iOS16
-    return DeploymentTarget.iOS15
+    return DeploymentTarget.parse(form.needs())
 
 
 def scales_after_look_up(target: DeploymentTarget) -> bool:
@@ -43,8 +43,9 @@ def lack(form: Form, target: Any, *, program: bool = False) -> str | None:
     given = f"the program is for {wanted}" if program else f"minimum_deployment_target is {wanted}"
     raising = f"pass minimum_deployment_target={str(needed)!r} (--target {needed}), which raises the program,"
     ways_out = [raising if program else "raise the target"]
-    if wanted >= DeploymentTarget.iOS16:
-        ways_out.append(" and ".join(_newer_than_ios16(form)))
+    without = " and ".join(_newer_than_ios16(form))
+    if without and wanted >= DeploymentTarget.iOS16:
+        ways_out.append(without)
     return f"needs {needed}, but {given}; {' or '.join(ways_out)}"
 
 
@@ -59,7 +60,7 @@ def check_activations(target: DeploymentTarget) -> None:
 
 def _newer_than_ios16(form: Form) -> Iterator[str]:
     """Yield, for each trait that arrived with iOS18, what to do without it."""
-    if isinstance(form, SparseForm) and not isinstance(form.payload, DenseForm):
+    if isinstance(form, SparseForm) and not isinstance(form.payload.as_part(), DenseForm):
         yield "compress it in one way only"
     if isinstance(form, AffineForm):
         if form.n_bits <= _INT4_BITS:
@@ -75,5 +76,5 @@ def _newer_than_ios16(form: Form) -> Iterator[str]:
             yield "use cluster_dim 1"
         if form.scales:
             yield "turn enable_per_channel_scale off"
-        if not isinstance(form.lut, DenseForm):
+        if not isinstance(form.lut.as_part(), DenseForm):
             yield "leave lut_dtype out"

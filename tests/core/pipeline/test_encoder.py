@@ -96,7 +96,7 @@ def test_an_error_names_the_weight_that_it_came_from(together, answer):
     answer("2.weight", break_down)
     with pytest.raises(RuntimeError, match="no luck") as caught:
         Pipeline([Stage("sign")]).compress(layers(5, 6, 7))
-    assert caught.value.__notes__ == ["while stage 1 (sign) compressed 2.weight"]
+    assert caught.value.__notes__ == ["while stage 1 (sign) of plugin under-test/toys.<locals>.Toy compressed 2.weight"]
 
 
 def test_values_that_are_not_finite_are_found_in_company(together, answer):
@@ -148,7 +148,7 @@ def test_an_error_of_writing_names_the_weight(together, monkeypatch):
     monkeypatch.setattr(TorchWeight, "write", write)
     with pytest.raises(OSError, match="full") as caught:
         Pipeline([Stage("sign")]).compress(layers(5, 6, 7))
-    assert caught.value.__notes__ == ["while stage 1 (sign) wrote 0.weight"]
+    assert caught.value.__notes__ == ["while stage 1 (sign) of plugin under-test/toys.<locals>.Toy wrote 0.weight"]
 
 
 def test_every_weight_has_its_share_of_the_seconds(together):

@@ -12,8 +12,8 @@ from corepress import Pipeline, Stage, load_state
 from corepress.algorithm import WeightAlgorithm
 from corepress.config import CompressionConfig, ModuleConfig, configuration, layered
 from corepress.coreml import convert, lower, verify
-from corepress.encoding import Dense, OpaqueForm, WeightEncoding
-from corepress.errors import PlanWarning, StateError
+from corepress.encoding import Affine, AffineForm, Dense, OpaqueForm, WeightEncoding
+from corepress.errors import PlanError, PlanWarning, PluginError, StateError
 from corepress.plugin import AlgorithmSpec, hookimpl
 from corepress.testing import plugins_of
 from corepress_plugins.palettization import PostTrainingPalettizer
@@ -159,3 +159,129 @@ def test_bound_classes_mean_the_built_in_algorithm_whatever_another_plugin_is_ca
     pruner = MagnitudePruner(network, {"global_config": {"target_sparsity": 0.5}})
     assert nn.Linear in pruner.supported_modules
     assert float((pruner.compress()[0].weight == 0).float().mean()) == 0.5
+
+
+class Masked(Ternary):
+    """Holds single zeros."""
+
+    def masked(self, mask):
+        return attrs.evolve(self, signs=self.signs * mask)
+
+    @property
+    def form(self):
+        return OpaqueForm("ternary", self.signs.numel() // 4 + 2, followed_by=("sparsity",))
+
+
+class MaskedAlgorithm(TernaryAlgorithm):
+    def predict(self, weight, config):
+        return OpaqueForm("ternary", weight.count // 4 + 2, followed_by=("sparsity",))
+
+    def encode(self, weight, config, statistics, rng):
+        made = super().encode(weight, config, statistics, rng)
+        return Masked(made.signs, made.size)
+
+
+def pruned(before, after=None):
+    return Pipeline([Stage(name, {"global_config": options}) for name, options in (before, after)])
+
+
+PRUNED = ("corepress/magnitude", {"target_sparsity": 0.5, "weight_threshold": 0})
+
+
+@pytest.mark.parametrize("order", [(PRUNED, ("ternary", {})), (("ternary", {}), PRUNED)])
+def test_a_form_that_does_not_take_sparsity_is_refused_before_any_work(ternary, network, order):
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(PlanError, match="stored as ternary"):
+        pruned(*order).compress(network, inplace=True)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("order", [(PRUNED, ("ternary", {})), (("ternary", {}), PRUNED)])
+def test_a_form_that_takes_sparsity_is_stored_and_counted_by_its_values(ternary, network, order, monkeypatch):
+    monkeypatch.setattr(sys.modules["toy_ternary"], "TernaryAlgorithm", MaskedAlgorithm)
+    pipeline, inputs = pruned(*order), (torch.ones(1, 16),)
+    plan = pipeline.plan(network)
+    small = pipeline.compress(network)
+    outcome = verify(convert(small, inputs, minimum_deployment_target="iOS16"), small, inputs)
+    rows = {row.name: row for row in pipeline.report().done}
+    for row in outcome.weights:
+        assert row.equal
+        assert row.nbytes == rows[row.name].bytes_after
+    assert [row.bytes_after for row in plan.done] == [row.bytes_after for row in rows.values()]
+
+
+def test_the_plan_knows_which_target_an_own_form_needs(ternary, network, monkeypatch):
+    new = OpaqueForm("ternary", 9, minimum_target="iOS26")
+    monkeypatch.setattr(TernaryAlgorithm, "predict", lambda *_: new)
+    with pytest.raises(PlanError, match=r"2 weights .* ternary needs iOS26, but .* iOS18; raise the target$"):
+        Pipeline([Stage("ternary")]).plan(network, minimum_deployment_target="iOS18")
+
+
+def test_an_own_form_may_have_a_size_on_each_target():
+    form = OpaqueForm("ternary", {"torch": 40, "iOS18": 9})
+    assert (form.nbytes(16, "torch"), form.nbytes(16, "iOS18")) == (40, 9)
+    with pytest.raises(ValueError, match="ternary has no size for 'iOS16'; it has one for torch, iOS18"):
+        form.nbytes(16, "iOS16")
+
+
+class Overprecise(WeightAlgorithm):
+    """Integers whose scales are not rounded."""
+
+    def predict(self, weight, config):
+        return AffineForm(8)
+
+    def encode(self, weight, config, statistics, rng):
+        scale = (weight.values.abs().max() / 127 * (1 + 2**-16)).reshape(1, 1)
+        return Affine((weight.values / scale).round().to(torch.int8), scale)
+
+
+class Four(Overprecise):
+    def predict(self, weight, config):
+        return AffineForm(4)
+
+
+class Silent(TernaryAlgorithm):
+    predict = None
+
+
+def renamed(monkeypatch, algorithm, produces):
+    monkeypatch.setattr(sys.modules["toy_ternary"], "TernaryAlgorithm", algorithm)
+    spec = attrs.evolve(spec_of(), produces=produces)
+
+    class Plugin:
+        @hookimpl
+        def register_algorithms(self):
+            return [spec]
+
+    return plugins_of(Plugin(), beside_installed=True)
+
+
+def test_scales_that_a_package_cannot_hold_are_said_and_counted(ternary, network, monkeypatch):
+    with renamed(monkeypatch, Overprecise, "affine"):
+        pipeline, inputs = Pipeline([Stage("ternary")]), (torch.ones(1, 16),)
+        with pytest.warns(
+            PlanWarning, match=r"a package stores 8-bit palette \(1,024 bytes\) in place of int8 \(514 bytes\)"
+        ):
+            small = pipeline.compress(network)
+    stored = {row.name: row for row in verify(convert(small, inputs), small, inputs).weights}
+    for row in pipeline.report().done:
+        assert row.bytes_after == stored[row.name].nbytes
+        assert row.form == stored[row.name].stored_as
+
+
+def test_an_encoding_of_another_form_than_predicted_is_an_error_of_the_plugin(ternary, network, monkeypatch):
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with (
+        renamed(monkeypatch, Four, "affine"),
+        pytest.raises(PluginError, match=r"predict said int4 for 0.weight, and encode made int8"),
+    ):
+        Pipeline([Stage("ternary")]).compress(network, inplace=True)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_an_own_form_must_be_predicted(ternary, network, monkeypatch):
+    with (
+        renamed(monkeypatch, Silent, "dense"),
+        pytest.raises(PluginError, match=r"ternary: encode made ternary of .*, a form of its own"),
+    ):
+        Pipeline([Stage("ternary")]).compress(network)

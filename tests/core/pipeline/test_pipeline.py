@@ -78,7 +78,7 @@ def test_a_failing_run_leaves_the_model_as_it_was(model, toys, events, inplace):
     before = copy.deepcopy(model)
     with pytest.raises(RuntimeError, match=r"no luck") as caught:
         Pipeline([Stage("magnitude", HALF), Stage("sign")]).compress(model, inplace=inplace)
-    assert caught.value.__notes__ == ["while stage 2 (sign) compressed 5.weight"]
+    assert caught.value.__notes__ == ["while stage 2 (sign) of plugin under-test/toys.<locals>.Toy compressed 5.weight"]
     assert same_state(model, before)
     assert events[-1] == "error: no luck"
 

@@ -12,8 +12,9 @@ from torch.nn.utils import parametrize
 from corepress.algorithm import Simulator, WeightFacts
 from corepress.calibration.sharing import Sharing
 from corepress.config import Alias, Subject
-from corepress.encoding import Dense, Sparse, WeightEncoding
+from corepress.encoding import Dense, Form, Sparse, WeightEncoding
 from corepress.encoding.memory import shares_elements
+from corepress.encoding.packaged import packaged_form
 from corepress.errors import StateError, WeightError
 from corepress.plugin import ModuleKind, WeightLayout
 from corepress.targets.base import Realized, Weight
@@ -216,6 +217,10 @@ class TorchWeight(Weight):
                 f"{self.name}: as {encoding.form.describe()} its values overflow float16; compress the model in float32"
             )
         return Realized(encoding, made)
+
+    def packaged(self, encoding: WeightEncoding) -> Form:
+        """Return the form that an encoding of the weight has in a package of half precision."""
+        return packaged_form(encoding)
 
     def write(self, encoding: WeightEncoding | Realized) -> None:
         """Set the values and the metadata buffers of every place."""

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import attrs
 import torch
 from torch import nn
 
-from corepress.encoding import Form, SparseForm
+from corepress.encoding.forms import BUILT_IN_FORMS, is_predicted
+from corepress.encoding.packaged import packaged_form
 from corepress.testing.subject import ContractSubject, concerns
 
 _TARGETS = ("torch", "iOS16", "iOS18")
@@ -52,8 +52,24 @@ class EncodingChecks(ContractSubject):
         for name, weight in bench.weights.items():
             predicted = predict(weight.facts, bench.module_config)
             found = bench.encode(name).form
-            assert predicted is None or _is_predicted(found, predicted, weight.facts.count), (
+            own = not isinstance(found, BUILT_IN_FORMS)
+            assert predicted is not None or not own, (
+                f"{name}: encode gave {found}, a form of its own, which only predict can tell the plan; define predict"
+            )
+            assert predicted is None or is_predicted(found, predicted, weight.facts.count), (
                 f"{name}: predict said {predicted}, encode gave {found}; return None where the values decide"
+            )
+
+    @concerns("weight")
+    def test_a_package_holds_the_scales(self, config: Mapping[str, Any], make_model: Callable[[], nn.Module]) -> None:
+        """Scales with more digits than half precision holds are stored as look-up tables, which are larger."""
+        bench = self.workbench(config, make_model())
+        for name in bench.weights:
+            encoding = bench.encode(name)
+            stored = packaged_form(encoding)
+            assert stored == encoding.form, (
+                f"{name}: a package stores {stored.describe()} in place of {encoding.form.describe()}; "
+                "round the scales with corepress.encoding.portable_scale"
             )
 
     @concerns("weight")
@@ -65,11 +81,3 @@ class EncodingChecks(ContractSubject):
             for target in _TARGETS:
                 stored, by_form = encoding.nbytes(target), encoding.form.nbytes(encoding.count, target)
                 assert stored == by_form, f"{name} on {target}: nbytes is {stored}, its form says {by_form}"
-
-
-def _is_predicted(found: Form, predicted: Form, count: int) -> bool:
-    if isinstance(found, SparseForm) and isinstance(predicted, SparseForm):
-        # A fraction of a few weights is never met exactly: one element more or less is as good as it gets.
-        within_one = abs(found.sparsity - predicted.sparsity) * count <= 1 + 1e-6
-        return within_one and attrs.evolve(found, sparsity=predicted.sparsity) == predicted
-    return found == predicted
