@@ -13,6 +13,7 @@ from corepress.errors import PlanError, StateError
 from corepress.pipeline.attaching import require_alone
 from corepress.pipeline.blueprint import Blueprint
 from corepress.pipeline.executor import ThreadExecutor
+from corepress.pipeline.listeners import ListenerOptions, checked_listeners
 from corepress.pipeline.planner import draw_up
 from corepress.pipeline.protocol import LossFunction
 from corepress.pipeline.provenance import signed
@@ -41,12 +42,13 @@ class Pipeline:
     Args:
         stages: the stages in order; the same algorithm may appear twice.
         seed: the seed of all randomness; results depend on it and on weight names only.
+        listeners: options of the plugins that listen to runs, by the name of the plugin.
 
     Raises:
         ConfigError: with every problem of every stage.
     """
 
-    def __init__(self, stages: Sequence[Stage], *, seed: int = 0) -> None:
+    def __init__(self, stages: Sequence[Stage], *, seed: int = 0, listeners: ListenerOptions | None = None) -> None:
         if isinstance(stages, Stage):
             raise_problems([Problem("stages", "must be a list of Stage objects, got a single one; put it in a list")])
         stages = list(stages)
@@ -55,8 +57,9 @@ class Pipeline:
         if wrong := [stage for stage in stages if not isinstance(stage, Stage)]:
             raise_problems([Problem("stages", f"must hold Stage objects, got {wrong[0]!r}")])
         bound, problems = bind(list(enumerate(stages)))
-        raise_problems(problems)
-        self._set(Recipe(bound, seed))
+        options, wrong_options = checked_listeners(listeners)
+        raise_problems([*problems, *wrong_options])
+        self._set(Recipe(bound, seed, options))
 
     def _set(self, recipe: Recipe) -> None:
         self._recipe = recipe
@@ -108,7 +111,8 @@ class Pipeline:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Pipeline({list(self.stages)!r}, seed={self.seed})"
+        listeners = f", listeners={self._recipe.listeners!r}" if self._recipe.listeners else ""
+        return f"Pipeline({list(self.stages)!r}, seed={self.seed}{listeners})"
 
     def plan(
         self,
@@ -199,6 +203,7 @@ class Pipeline:
             data=data,
             loss_fn=loss_fn,
             executor=ThreadExecutor(workers),
+            listeners=self._recipe.listeners,
         )
         report = run.execute()
         _warn(report.warnings[len(blueprint.plan.warnings) :])

@@ -18,7 +18,7 @@ def plugin_versions(stages: Sequence[BoundStage]) -> dict[str, str]:
 def signed(target: Target, recipe: Recipe) -> Any:
     """Return the model of a target with its provenance: the recipe and the plugins of this run and of earlier ones."""
     try:
-        text = recipe.to_yaml()
+        text = recipe.of_the_model.to_yaml()
     except ConfigError as reason:
         # A configuration may hold what no file can, such as a function that is not importable.
         text = f"# {reason}\n"

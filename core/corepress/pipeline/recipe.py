@@ -1,5 +1,6 @@
 """Recipes: the stages of a pipeline and their seed, as plain data and as YAML."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -11,6 +12,7 @@ from corepress.config.problems import shown
 from corepress.config.suggestions import did_you_mean
 from corepress.errors import PlanError, PluginError
 from corepress.files import write_text
+from corepress.pipeline.listeners import ListenerOptions, checked_listeners
 from corepress.pipeline.scheduling import schedule_data, schedule_schema
 from corepress.pipeline.stage import BoundStage, Stage, bind
 from corepress.plugin import registry
@@ -18,16 +20,17 @@ from corepress.warn import warn_user
 
 _SEED_BITS = 64
 _DEFINITIONS = "#/$defs/"
-_RECIPE_KEYS = ("stages", "seed")
+_RECIPE_KEYS = ("stages", "seed", "listeners")
 _STAGE_KEYS = ("algorithm", "config", "calibration")
 
 
 @attrs.frozen
 class Recipe:
-    """The stages of a pipeline in their order, and the seed of all randomness."""
+    """The stages of a pipeline in their order, the seed of all randomness, and options of the plugins that listen."""
 
     stages: tuple[BoundStage, ...]
     seed: int
+    listeners: ListenerOptions = attrs.field(factory=dict)
 
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.seed, int) or isinstance(self.seed, bool):
@@ -44,7 +47,14 @@ class Recipe:
         """Return the recipe as plain data."""
         data: dict[str, Any] = {"seed": self.seed} if self.seed else {}
         data["stages"] = [_stage_data(stage) for stage in self.stages]
+        if self.listeners:
+            data["listeners"] = copy.deepcopy(dict(self.listeners))
         return data
+
+    @property
+    def of_the_model(self) -> "Recipe":
+        """The recipe as far as it decides what becomes of a model: without the options of listeners."""
+        return attrs.evolve(self, listeners={})
 
     def to_yaml(self, path: str | Path | None = None) -> str:
         """Return the recipe as YAML, and write it to `path` when one is given."""
@@ -102,8 +112,9 @@ def parse_recipe(document: Document) -> Recipe:
         if not wrong:
             stages.append((index, Stage(item["algorithm"], item.get("config"), item.get("calibration"))))
     bound, wrong = bind(stages, document)
-    raise_problems([*problems, *wrong], document)
-    return Recipe(bound, seed)
+    listeners, unfit = checked_listeners(data.get("listeners"))
+    raise_problems([*problems, *wrong, *unfit], document)
+    return Recipe(bound, seed, listeners)
 
 
 def _stage_problems(item: object, path: str) -> list[Problem]:
@@ -184,6 +195,7 @@ def recipe_schema() -> dict[str, Any]:
         "properties": {
             "stages": {"type": "array", "minItems": 1, "items": {"anyOf": choices}},
             "seed": {"type": "integer", "default": 0},
+            "listeners": {"type": ["object", "null"], "additionalProperties": {"type": "object"}},
         },
         "required": ["stages"],
         "additionalProperties": False,

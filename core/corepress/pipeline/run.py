@@ -17,6 +17,7 @@ from corepress.pipeline.blueprint import Blueprint, StagePlan
 from corepress.pipeline.encoder import Encoder
 from corepress.pipeline.executor import Executor, ThreadExecutor
 from corepress.pipeline.jobs import Outcome
+from corepress.pipeline.listeners import ListenerOptions, options_of
 from corepress.pipeline.memory import Trimmer
 from corepress.pipeline.report import Report, Row, joined, some_of
 from corepress.pipeline.stage import BoundStage
@@ -43,6 +44,7 @@ class Run:
     data: Iterable[Any] | None = None
     loss_fn: Callable[..., Tensor] | None = None
     executor: Executor = attrs.field(factory=ThreadExecutor)
+    listeners: ListenerOptions = attrs.field(factory=dict)
     started: float = attrs.field(factory=time.perf_counter)
     rows: dict[str, Row] = attrs.field(init=False)
     held: dict[str, WeightEncoding] = attrs.field(init=False, factory=dict)
@@ -60,6 +62,18 @@ class Run:
         """Use another blueprint from now on."""
         self.blueprint = blueprint
         self.rows = {row.name: row for row in blueprint.plan.rows}
+
+    def options(self, plugin: str) -> Mapping[str, Any]:
+        """Return what the recipe gives a listener as options; `plugin` is its name or `distribution/name`."""
+        return options_of(self.listeners, plugin)
+
+    def announce(self) -> None:
+        """Tell the listeners that the run begins, and what its plan has left out."""
+        plugins = registry()
+        plugins.notify("on_run_start", run=self)
+        for row in self.rows.values():
+            if row.reason and row.status in ("planned", "skipped"):
+                plugins.notify("on_weight_skipped", run=self, stage=None, row=row)
 
     def execute(self) -> Report:
         """Run every stage in order and return the report."""
@@ -106,6 +120,8 @@ class Run:
     def skip(self, stage: "StageRun", name: str, reason: str) -> None:
         """Note that a stage, having seen the values of a weight, has left it as it was."""
         self.refusals.setdefault(name, {})[stage.algorithm] = reason
+        if name in self.rows:
+            registry().notify("on_weight_skipped", run=self, stage=stage, row=self._finished(self.rows[name]))
 
     def settles(self, stage: StagePlan, name: str) -> bool:
         """Tell whether a weight must be written after a stage, before another one changes it again."""
@@ -268,7 +284,7 @@ def watched(run: Run, start: bool = True) -> Iterator[Callable[[Report], Report]
     """Tell the listeners of start (unless the run has started before) and end, or error."""
     plugins = registry()
     if start:
-        plugins.notify("on_run_start", run=run)
+        run.announce()
 
     def finish(report: Report) -> Report:
         plugins.notify("on_run_end", run=run, report=report)

@@ -60,7 +60,7 @@ def _is_recipe(text: object, recipe: Recipe) -> bool:
     if not isinstance(text, str):
         return False
     try:
-        return read_recipe(io.StringIO(text)).as_dict() == recipe.as_dict()
+        return read_recipe(io.StringIO(text)).as_dict() == recipe.of_the_model.as_dict()
     except ConfigError:
         return False
 

@@ -176,6 +176,7 @@ class TrainingRun:
             data=data,
             loss_fn=loss_fn,
             started=self.run.started,
+            listeners=self.recipe.listeners,
         )
         with watched(run, start=self.ended) as finish:
             self.ended = True
@@ -204,7 +205,7 @@ class TrainingRun:
         self._require_unfinished("state_dict")
         return {
             "format": _FORMAT,
-            "recipe": self.recipe.to_yaml(),
+            "recipe": self.recipe.of_the_model.to_yaml(),
             "plugins": plugin_versions(self.recipe.stages),
             "steps": self.steps,
             "simulators": states_of(self._members()),
@@ -310,10 +311,16 @@ def begun(recipe: Recipe, target: TorchTarget, blueprint: Blueprint) -> Training
     # Unlike a number, it is not given again in another process, to which a finalized model may be sent.
     owner = f"run-{uuid.uuid4().hex}"
     blueprint.require_writable(target)
-    run = Run(blueprint=blueprint, target=target, original=lambda _: torch.empty(0), seed=recipe.seed)
+    run = Run(
+        blueprint=blueprint,
+        target=target,
+        original=lambda _: torch.empty(0),
+        seed=recipe.seed,
+        listeners=recipe.listeners,
+    )
     training = TrainingRun(recipe, run, target, owner)
     run.original = training.original
-    registry().notify("on_run_start", run=run)
+    run.announce()
     try:
         refused = attach_all(blueprint, target, owner, recipe.seed)
     except BaseException as error:

@@ -61,6 +61,14 @@ def on_weight_compressed(run: "Run", stage: "StageRun", row: "Row") -> None:
 
 
 @hookspec
+def on_weight_skipped(run: "Run", stage: "StageRun | None", row: "Row") -> None:
+    """Listen to a weight, or an activation, that a rule reached and a stage has left as it was; `row.reason` says why.
+
+    `stage` is None for what the plan has left out, which is told after the start of the run.
+    """
+
+
+@hookspec
 def on_stage_end(run: "Run", stage: "StageRun") -> None:
     """Listen to the end of a stage without an error."""
 

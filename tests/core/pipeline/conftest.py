@@ -132,6 +132,10 @@ def toys(events):
             events.append(f"{row.name}: {row.form}")
 
         @hookimpl
+        def on_weight_skipped(self, stage, row):
+            events.append(f"{row.name}: not by {stage.algorithm if stage else 'the plan'}: {row.reason}")
+
+        @hookimpl
         def on_stage_end(self, stage):
             events.append(f"end of {stage.algorithm}")
 
