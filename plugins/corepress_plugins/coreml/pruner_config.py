@@ -93,8 +93,8 @@ class OpMagnitudePrunerConfig(OpCompressorConfig):
             zeros, group = self.n_m_ratio
             if zeros == group:
                 return options | {"target_sparsity": 1.0}
-            return options | {"n_m_ratio": self.n_m_ratio, "dim": 1 if self.dim is None else self.dim}
+            return options | {"n_m_ratio": self.n_m_ratio, "dim": 1 if self.dim is None else self.dim, "min_blocks": 2}
         options["target_sparsity"] = self.target_sparsity
         if self.block_size is not None:
-            options |= {"block_size": self.block_size, "block_dim": self.dim or 0}
+            options |= {"block_size": self.block_size, "block_dim": self.dim or 0, "min_blocks": 2}
         return options

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from corepress.config import DType, Problem, configuration, option
 from corepress_plugins.coreml.op_config import CompressionGranularity, OpCompressorConfig
+from corepress_plugins.quantization.blocks import WHOLE_AXIS
 
 _ACTIVATION_BITS = 8
 _SCHEMES = {"linear_symmetric": "symmetric", "linear": "affine"}
@@ -82,8 +83,17 @@ class OpLinearQuantizerConfig(OpCompressorConfig):
         if self.granularity is CompressionGranularity.PER_BLOCK:
             if self.block_size == 0:
                 return options | {"granularity": "per_channel"}
-            options["block_size"] = self.block_size
+            if isinstance(self.block_size, tuple) and not any(self.block_size):
+                return options | {"granularity": "per_tensor"}
+            options["block_size"] = _with_whole_axes(self.block_size)
         return options
+
+
+def _with_whole_axes(block_size: int | tuple[int, ...]) -> int | tuple[int, ...]:
+    """Return lengths of blocks as `rtn` spells them: 0 is the whole axis here, whatever the other axes are."""
+    if isinstance(block_size, int):
+        return block_size
+    return tuple(length or WHOLE_AXIS for length in block_size)
 
 
 @configuration

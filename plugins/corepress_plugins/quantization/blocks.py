@@ -17,6 +17,10 @@ Grid = tuple[int, ...]
 """The number of scales along each axis."""
 
 
+WHOLE_AXIS = -1
+"""The block_size of an axis that is not cut. So does 0, but where input channels are cut, output channels are apart."""
+
+
 def scale_grid_or_channels(
     weight: WeightFacts,
     granularity: QuantizationGranularity,
@@ -85,14 +89,17 @@ def _table_grid(weight: WeightFacts, granularity: QuantizationGranularity) -> Gr
 def _block_grid(weight: WeightFacts, given: tuple[int, ...]) -> Grid:
     rank = len(weight.shape)
     shown = f"block_size {given[0] if len(given) == 1 else given}"
-    if not any(given):
+    if all(n in (0, WHOLE_AXIS) for n in given):
         raise Unsupported(f"{shown} cuts no axis; use granularity per_channel or per_tensor")
     grid = [1] * rank
-    for axis, block in _block_lengths(weight, given, shown).items():
+    lengths = _block_lengths(weight, given, shown)
+    if lengths.get(weight.output_axis) == 0 and lengths.get(weight.input_axis, 0) > 0:
+        lengths[weight.output_axis] = 1
+    for axis, block in lengths.items():
         length = weight.shape[axis]
-        if block and length % block:
+        if block > 0 and length % block:
             raise IndivisibleError(f"block_size {block} does not divide axis {axis}, which has {length} elements")
-        grid[axis] = length // (block or length)
+        grid[axis] = length // block if block > 0 else 1
     if all(n == 1 for n in grid):
         raise Unsupported(f"{shown} makes one block of it; use granularity per_tensor")
     return tuple(grid)

@@ -59,6 +59,24 @@ def test_blocks_of_the_length_of_the_axis_are_channels(new, stored):
     assert scales == {"conv_w": (90, 1, 1, 1), "linear_w": (70, 1), "matmul_w": (1, 1, 1, 35), "up_w": (1, 4, 1, 1)}
 
 
+def test_blocks_of_length_0_on_every_axis_are_the_whole_tensor(new, stored):
+    found = stored(quantized(new, granularity="per_block", block_size=[0, 0, 0, 0]))
+    assert {w.encoding.scale.numel() for w in found.values()} == {1}
+    half = stored(quantized(new, granularity="per_block", block_size=[0, 10, 0, 0]))
+    assert half["conv_w"].encoding.scale.shape == (1, 3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"target_sparsity": 0.5, "block_size": 16, "dim": 1}, {"n_m_ratio": (1, 16), "dim": 1}],
+    ids=["blocks", "groups of m"],
+)
+def test_blocks_of_more_than_half_of_the_channels_leave_a_weight_alone(new, ops, options):
+    # The convolution has 30 input channels, the linear layer 81.
+    pruned = prune_weights(new, OptimizationConfig(OpMagnitudePrunerConfig(**options)))
+    assert {name for name, kinds in ops(pruned).items() if kinds != "const"} == {"linear_w"}
+
+
 def test_blocks_that_do_not_divide_a_weight_leave_it_alone(new, ops):
     reasons = (
         "^3 of 4 weights were skipped: conv_w: rtn: block_size 27 does not divide axis 1, "

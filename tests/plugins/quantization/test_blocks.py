@@ -37,8 +37,10 @@ def test_channels_are_those_of_the_output_axis():
         ((4, 16), (8, 1, 1, 1)),
         ((4, 16, 5, 5), (8, 1, 1, 1)),
         ((4, 4), (8, 4, 1, 1)),
-        ((0, 4), (1, 4, 1, 1)),
-        ((0, 4, 0, 0), (1, 4, 1, 1)),
+        ((0, 4), (32, 4, 1, 1)),
+        ((0, 4, 0, 0), (32, 4, 1, 1)),
+        ((-1, 4), (1, 4, 1, 1)),
+        ((-1, 4, -1, 0), (1, 4, 1, 1)),
         ((1, 0), (32, 1, 1, 1)),
         (16, (32, 1, 1, 1)),
         ((32, 16, 1, 5), (1, 1, 5, 1)),
@@ -70,7 +72,8 @@ def test_blocks_of_a_transposed_convolution_run_along_its_own_axes():
         ((4, 16, 5, 2), "block_size 2 does not divide axis 3, which has 5 elements"),
         (0, "block_size 0 cuts no axis; use granularity per_channel or per_tensor"),
         ((0, 0), "block_size (0, 0) cuts no axis; use granularity per_channel or per_tensor"),
-        ((0, 16), "block_size (0, 16) makes one block of it; use granularity per_tensor"),
+        ((-1, 0), "block_size (-1, 0) cuts no axis; use granularity per_channel or per_tensor"),
+        ((-1, 16), "block_size (-1, 16) makes one block of it; use granularity per_tensor"),
         (
             (4, 16, 5),
             "block_size (4, 16, 5) has 3 entries, and the weight 4 axes; "

@@ -54,13 +54,14 @@ class MagnitudePruning(WeightAlgorithm, TrainingAlgorithm):
     def predict(self, weight: WeightFacts, config: ModuleMagnitudePrunerConfig) -> SparseForm:
         """Return a sparse form with as many zeros as the masks will have.
 
-        Empty weights are unsupported, and channels too few for a single zero among every m.
+        Empty weights are unsupported, and channels too few for `min_blocks` or for a single zero among every m.
         """
         if not weight.count:
             raise Unsupported("it has no elements")
         structured = config.n_m_ratio is not None or config.granularity != "per_scalar" or config.block_dim == 1
         if structured and len(weight.shape) < 2:
             raise Unsupported(f"a {len(weight.shape)}-D parameter has no channels to prune; use granularity per_scalar")
+        _require_blocks(weight, config)
         sparsity = predicted_sparsity(weight, config)
         if config.n_m_ratio is not None and sparsity == 0 < config.n_m_ratio[0]:
             zeros, group = config.n_m_ratio
@@ -91,6 +92,20 @@ class MagnitudePruning(WeightAlgorithm, TrainingAlgorithm):
     def measures(self, encoding: WeightEncoding, facts: WeightFacts) -> Mapping[str, float]:
         """Return sparsity by structure."""
         return sparsity_measures(encoding.decode(), facts.output_axis)
+
+
+def _require_blocks(weight: WeightFacts, config: ModuleMagnitudePrunerConfig) -> None:
+    """Refuse weights that have fewer blocks, or groups of m, than the configuration asks for."""
+    if config.n_m_ratio is not None:
+        what, length, dim = "groups of m", config.n_m_ratio[1], config.dim
+    else:
+        what, length, dim = "blocks", config.block_size, config.block_dim
+    axis = weight.output_axis if dim == 0 else weight.input_axis
+    channels = weight.shape[axis] if axis < len(weight.shape) else 1
+    if length > 1 and length * config.min_blocks > channels:
+        raise Unsupported(
+            f"its {channels} channels on axis {axis} are fewer than {config.min_blocks} {what} of {length} (min_blocks)"
+        )
 
 
 class PruningSimulator(Simulator):

@@ -64,6 +64,9 @@ class ModuleMagnitudePrunerConfig(ModuleConfig):
     dim: int = option(
         default=1, one_of=(0, 1), doc="Axis of the groups of m weights: 1 = input channels, 0 = output channels."
     )
+    min_blocks: int = option(
+        default=0, ge=0, doc="Skip weights with fewer blocks, or groups of m, along their axis than this."
+    )
     param_name: str = option(default="weight", doc="Name of the parameter of the module to prune.")
 
     def granularity_for(self, rank: int) -> Granularity:

@@ -37,9 +37,10 @@ class ModulePostTrainingQuantizerConfig(ModuleConfig):
     )
     block_size: int | tuple[int, ...] | None = option(
         default=None,
-        ge=0,
+        ge=-1,
         doc="For per_block: number of weights along the input axis that share a scale. Or a list: for the output and "
-        "the input axis, or for every axis of the weight; 0 = the whole axis.",
+        "the input axis, or for every axis of the weight; -1 = the whole axis; 0 = that too, but a scale for each "
+        "output channel where the input axis is cut.",
     )
     block_fallback: Literal["skip", "per_channel"] = option(
         default="skip",

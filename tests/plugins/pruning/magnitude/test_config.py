@@ -24,6 +24,7 @@ def test_half_of_the_weights_fall_at_the_first_step_by_default():
         "block_dim": 0,
         "n_m_ratio": None,
         "dim": 1,
+        "min_blocks": 0,
         "param_name": "weight",
     }
 

@@ -47,7 +47,7 @@ _DTYPES = (
         ({"granularity": "per_block"}, "block_size: granularity per_block needs a block_size"),
         ({"granularity": "per_block", "block_size": []}, "block_size: granularity per_block needs a block_size"),
         ({"block_size": 32}, "block_size: 32 needs granularity per_block; it is per_channel"),
-        ({"granularity": "per_block", "block_size": (4, -1)}, "block_size: must be at least 0, got -1"),
+        ({"granularity": "per_block", "block_size": (4, -2)}, "block_size: must be at least -1, got -2"),
         (
             {"granularity": "per_block", "block_size": "32"},
             "block_size: must be an integer or a list or null, got '32'",

@@ -35,7 +35,7 @@ from corepress import Pipeline, Stage, coreml
             },
         ),
         (
-            {"granularity": "per_block", "block_size": [0, 2], "quantization_scheme": "affine"},
+            {"granularity": "per_block", "block_size": [-1, 2], "quantization_scheme": "affine"},
             {
                 "conv_w": (1, 4, 1, 1),
                 "up_w": (8, 1, 1, 1),
