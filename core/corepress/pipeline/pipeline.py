@@ -1,12 +1,13 @@
 """The pipeline: an ordered list of stages that is a compressor itself."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TextIO, TypeAlias
 
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from corepress.algorithm import Simulator
 from corepress.calibration.batches import check_data, peeked
 from corepress.config import Document, Problem, raise_problems
 from corepress.errors import PlanError, StateError
@@ -279,6 +280,10 @@ class Pipeline:
         """Advance every schedule by one step of the training loop."""
         self._in_training("step").step()
         self._report = None
+
+    def adjust(self, change: Callable[[Simulator], None]) -> None:
+        """Change every simulator of the latest run; see `TrainingRun.adjust`."""
+        self._in_training("adjust").adjust(change)
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Yield what is learned beside the weights, such as scales, for an optimizer made before `prepare`."""

@@ -4,7 +4,7 @@ import copy
 import itertools
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, NoReturn, Self
 
@@ -12,6 +12,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from corepress.algorithm import Simulator
 from corepress.calibration.batches import check_data
 from corepress.errors import StateError
 from corepress.pipeline.attaching import attach_all, sets_mode
@@ -100,6 +101,15 @@ class TrainingRun:
         for quantizer in quantizers:
             quantizer.step()
         registry().notify("on_step", run=self.run, step=self.steps)
+
+    def adjust(self, change: Callable[[Simulator], None]) -> None:
+        """Change every simulator of the run, and show each its weight anew: for switches that no schedule has."""
+        self._require_unfinished("adjust")
+        with torch.no_grad():
+            for weight in self.weights.values():
+                for simulator in simulation.simulators(weight, self.owner):
+                    change(simulator)
+                simulation.refresh(weight, self.owner)
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Yield what is learned beside the weights, such as scales, for an optimizer made before the run."""

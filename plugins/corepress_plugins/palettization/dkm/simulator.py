@@ -45,6 +45,7 @@ class PaletteSimulator(Simulator):
         self.n_bits = config.index_bits_for(facts.kind)
         entries = 2 ** config.bits_for(facts.kind) + config.add_extra_centroid
         scale = torch.ones([length if axis == layout.axis else 1 for axis, length in enumerate(facts.shape)])
+        self.enabled: bool | None = None
         self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
         self.register_buffer("unit", torch.ones(layout.groups, 1, 1))
         self.register_buffer("centroids", torch.zeros(layout.groups, entries, layout.cluster_dim))
@@ -57,7 +58,9 @@ class PaletteSimulator(Simulator):
 
     @property
     def palettizes(self) -> bool:
-        """Whether the milestone is reached."""
+        """Whether the milestone is reached, unless `enable` has said."""
+        if self.enabled is not None:
+            return self.enabled
         return self.config.milestone == 0 or int(self.step_count) > self.config.milestone
 
     def forward(self, weight: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from corepress.errors import WeightError
+from corepress.errors import StateError, WeightError
 from corepress.targets import torch_weights
 from corepress_plugins.palettization import DKMPalettizer, PostTrainingPalettizer
 
@@ -237,3 +237,27 @@ def test_weights_with_outliers_are_palettized_like_others(bits):
     best = PostTrainingPalettizer(model, {"global_config": {"n_bits": bits}}).compress()[0].weight
     # How near the centroid of the outlier comes to it depends on the rounding of the processor.
     assert (palettizer.finalize()[0].weight - weight).norm() <= 1.2 * (best - weight).norm()
+
+
+def test_palettization_is_switched_on_and_off_whatever_the_milestone_says():
+    torch.manual_seed(0)
+    model = nn.Linear(16, 16, bias=False)
+    palettizer = DKMPalettizer(model, {"global_config": {"n_bits": 2, "milestone": 100, **ALL}})
+    prepared = palettizer.prepare(torch.ones(1, 16)).eval()
+
+    def values():
+        return len(prepared.weight.unique())
+
+    assert values() > 4
+    palettizer.enable_fake_palett(True)
+    assert values() <= 4
+    palettizer.step()
+    assert values() <= 4
+    palettizer.enable_fake_palett(False)
+    assert values() > 4
+    assert len(palettizer.finalize().weight.unique()) <= 4
+
+
+def test_a_switch_needs_a_prepared_model():
+    with pytest.raises(StateError, match="prepare"):
+        DKMPalettizer(nn.Linear(4, 4)).enable_fake_palett(True)
