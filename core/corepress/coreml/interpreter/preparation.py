@@ -108,6 +108,8 @@ class Preparation:
                 fixed[name] = found if convert is None else convert(found)
             else:
                 given.append(Given(name, self.slot(value), convert))
+        if "op_name" in signature.converters:
+            fixed["op_name"] = op.name
         blocks = [self._prepared(inner, inner.inputs, inner.outputs) for inner in op.blocks]
         results = [self._result(var, handler) for var in op.outputs]
         tap = self._taps.get(op.name)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -31,6 +32,33 @@ def conv(
         before = [n for n, _ in padding]
         return _CONV[rank](x, weight, bias, strides, before, dilations, groups)
     return _CONV[rank](F.pad(x, for_torch(padding)), weight, bias, strides, 0, dilations, groups)
+
+
+@computes("conv_quantized", ignored=("nbits",))
+def conv_quantized(
+    x: Tensor,
+    weight: Tensor,
+    quantization_type: str,
+    quant_scale: Tensor,
+    quant_bias: Tensor,
+    bias: Tensor | None = None,
+    strides: Ints | None = None,
+    pad_type: str = "valid",
+    pad: Ints | None = None,
+    dilations: Ints | None = None,
+    groups: int = 1,
+) -> Tensor:
+    """Convolve with weights `weight * quant_scale + quant_bias`, by output channel or for all of them."""
+    if quantization_type != "linear":
+        raise ValueError(f"quantization_type {quantization_type!r} is not documented; only 'linear' is")
+    scale, offset = (_by_output(part, weight.ndim) for part in (quant_scale, quant_bias))
+    dense = weight.to(torch.float32) * scale + offset
+    added = None if bias is None else bias.to(torch.float32)
+    return conv(x, dense, added, strides, pad_type, pad, dilations, groups)
+
+
+def _by_output(values: Tensor, rank: int) -> Tensor:
+    return values.reshape(-1, *(1,) * (rank - 1)) if values.numel() > 1 else values.reshape(())
 
 
 @computes("conv_transpose")

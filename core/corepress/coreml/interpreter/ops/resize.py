@@ -73,28 +73,32 @@ def _linear(x: Tensor, lengths: list[int], mode: str) -> Tensor:
     y = x.to(torch.float32)
     for axis, length in enumerate(lengths, start=x.ndim - len(lengths)):
         old = x.shape[axis]
-        places = _places(old, length, mode).clamp(0, old - 1)
-        lower = places.floor().to(torch.int64)
-        weight = (places - lower).to(torch.float32).reshape(-1, *(1,) * (x.ndim - axis - 1))
+        found = places(old, length, mode).clamp(0, old - 1)
+        lower = found.floor().to(torch.int64)
+        weight = (found - lower).to(torch.float32).reshape(-1, *(1,) * (x.ndim - axis - 1))
         upper = (lower + 1).clamp(max=old - 1)
         y = torch.lerp(y.index_select(axis, lower), y.index_select(axis, upper), weight)
     return y
 
 
-def _places(old: int, new: int, mode: str) -> Tensor:
-    """Return where, between the elements of an axis, each element of the resized axis is read."""
+def places(old: int | Tensor, new: int, mode: str) -> Tensor:
+    """Return where, between the elements of an axis, each element of the resized axis is read.
+
+    `old` is the length of the axis, or a tensor (n, 1) of lengths.
+    """
     steps = torch.arange(new, dtype=torch.float64)
+    old = torch.as_tensor(old, dtype=torch.float64)
     match mode:
         case "STRICT_ALIGN_CORNERS" | "ALIGN_CORNERS" if new > 1:
             return steps * (old - 1) / (new - 1)
         case "STRICT_ALIGN_CORNERS":
-            return steps
+            return steps + 0 * old
         case "ALIGN_CORNERS":
             return steps + (old - 1) / 2
         case "DEFAULT":
             return steps * old / new
         case "OFFSET_CORNERS":
-            return (steps + 0.5) * max(1, old - 1) / new
+            return (steps + 0.5) * (old - 1).clamp(min=1) / new
         case "UNALIGN_CORNERS":
             return (steps + 0.5) * old / new - 0.5
     raise ValueError(f"unknown sampling mode {mode!r}")
