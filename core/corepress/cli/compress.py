@@ -7,6 +7,7 @@ import click
 
 from corepress.cli import options
 from corepress.cli.commands import Command, WrongUsage
+from corepress.cli.input_options import function_option
 from corepress.cli.outputs import check_apart, check_writable, size_on_disk, source_of
 from corepress.files import overlap, replacing
 
@@ -47,6 +48,7 @@ _DEFAULT_TARGET = "iOS18"
     metavar="MODULE:NAME",
     help="Function that returns all model inputs. Default: 'example_inputs' in the module of MODEL.",
 )
+@function_option
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @options.json_option
 @options.report_option
@@ -61,6 +63,7 @@ def compress(
     loss: str | None,
     shapes: tuple[str, ...],
     inputs_function: str | None,
+    function: str | None,
     force: bool,
     as_json: bool,
     report_file: Path | None,
@@ -76,9 +79,9 @@ def compress(
     if out.suffix not in _SUFFIXES:
         raise WrongUsage(f"{out}: the name must end in one of {', '.join(_SUFFIXES)}")
     from corepress import Pipeline
+    from corepress.cli import references
     from corepress.cli.example_inputs import example_inputs
     from corepress.cli.models import load_any, names_package, safetensors_torch
-    from corepress.cli.references import called, function, resolve
 
     from_package = names_package(model)
     outputs = {"-o": out, "--report": report_file}
@@ -95,8 +98,8 @@ def compress(
         safetensors_torch()
     pipeline = Pipeline.from_yaml(recipe)
     module = load_any(model, state)
-    batches = None if data is None else resolve(data, "data")
-    loss_fn = None if loss is None else function(loss, "loss")
+    batches = None if data is None else references.resolve(data, "data")
+    loss_fn = None if loss is None else references.function(loss, "loss")
     inputs = None
     if out.suffix == _PACKAGE and not from_package:
         target = target or _DEFAULT_TARGET
@@ -105,10 +108,11 @@ def compress(
     check_apart(outputs, {word: source_of(reference) for word, reference in sources.items()})
     small = pipeline.compress(
         module,
-        data=None if data is None else called(batches, data, "data"),
+        data=None if data is None else references.called(batches, data, "data"),
         loss_fn=loss_fn,
         minimum_deployment_target=target,
         strict=strict,
+        function=function,
     )
     _write(small, out, force, inputs, target)
     options.print_table(pipeline.report(), as_json, report_file)

@@ -34,3 +34,8 @@ precision_option = click.option(
 def input_options(command: F) -> F:
     """Add the options `given`, `is_random` and `seed` to a command, for `program_inputs`."""
     return _INPUT(_RANDOM(_SEED(command)))
+
+
+function_option = click.option(
+    "--function", metavar="NAME", help="Function of the package, where it has several. Default: its default function."
+)

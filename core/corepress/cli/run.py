@@ -7,7 +7,7 @@ import click
 
 from corepress.cli import options
 from corepress.cli.commands import Command, WrongUsage
-from corepress.cli.input_options import input_options, precision_option
+from corepress.cli.input_options import function_option, input_options, precision_option
 from corepress.cli.json_output import echo_json
 from corepress.cli.outputs import check_writable
 from corepress.files import overlap
@@ -17,6 +17,7 @@ from corepress.files import overlap
 @options.package_argument
 @input_options
 @precision_option
+@function_option
 @click.option(
     "--output-dir",
     metavar="DIR",
@@ -33,6 +34,7 @@ def run(
     is_random: bool,
     seed: int,
     precision: Any,
+    function: str | None,
     output_dir: Path | None,
     force: bool,
     as_json: bool,
@@ -48,7 +50,7 @@ def run(
 
     if output_dir is not None:
         _check_folder(output_dir, force, package)
-    executable = coreml.Executable(package, precision=precision)
+    executable = coreml.Executable(package, precision=precision, function=function)
     if output_dir is not None:
         program_outputs.check(executable.outputs, output_dir, input_files(given))
     outputs = executable.run(program_inputs(given, executable.inputs, seed if is_random else None))

@@ -11,13 +11,14 @@ from corepress.targets.support import check, minimum_target
 
 if TYPE_CHECKING:
     from corepress.coreml.comparison import Difference, LayerDifference, StoredWeight, WeightDifference, diff
+    from corepress.coreml.constants import read_weights
     from corepress.coreml.conversion import convert
     from corepress.coreml.decompression import decompress
     from corepress.coreml.evaluation import evaluate
     from corepress.coreml.inspection import InspectedWeight, Inspection, inspect
     from corepress.coreml.interpreter import Executable, run
     from corepress.coreml.output_verification import VerifiedOutput
-    from corepress.coreml.read import Consumer, PackageWeight, read_weights
+    from corepress.coreml.read import Consumer, PackageWeight
     from corepress.coreml.saving import save
     from corepress.coreml.storage.builder import OpBuilder
     from corepress.coreml.storage.chains import KNOWN_CHAINS, Chain
@@ -87,7 +88,7 @@ __getattr__ = lazy_names(
         "evaluate": "evaluation",
         "inspect": "inspection",
         "lower": "storage.lowering",
-        "read_weights": "read",
+        "read_weights": "constants",
         "run": "interpreter",
         "save": "saving",
         "verify": "verification",

@@ -46,9 +46,11 @@ with _without_banners(), _without_traces():
     from coremltools.converters.mil.mil import Function, Program, types
     from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
     from coremltools.converters.mil.mil.passes import pass_pipeline as _pass_pipeline
+    from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
     from coremltools.converters.mil.mil.scope import ScopeSource
 
 __all__ = [
+    "PASS_REGISTRY",
     "Function",
     "Program",
     "ScopeSource",

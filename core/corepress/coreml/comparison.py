@@ -5,13 +5,14 @@ from typing import Any
 import attrs
 import numpy as np
 
+from corepress.coreml.constants import distinct_weights
 from corepress.coreml.feeding import by_name
 from corepress.coreml.fidelity import fidelity
 from corepress.coreml.inspection import is_shown, stored_as
 from corepress.coreml.interpreter import Executable
 from corepress.coreml.pairing import paired, weight_fidelity
 from corepress.coreml.program import load_program, open_model
-from corepress.coreml.read import PackageWeight, program_weights
+from corepress.coreml.read import PackageWeight
 from corepress.coreml.table import table
 
 
@@ -131,7 +132,7 @@ def diff(a: Any, b: Any, example_inputs: Any = None) -> Difference:
     on these inputs.
     """
     first, second = open_model(a), open_model(b)
-    here, there = program_weights(load_program(first)), program_weights(load_program(second))
+    here, there = distinct_weights(load_program(first)), distinct_weights(load_program(second))
     shown = {weight.name: weight for weight in here if is_shown(weight)}
     others = {weight.name: weight for weight in there if is_shown(weight)}
     pairs = paired(shown, others)

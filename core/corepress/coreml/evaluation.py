@@ -24,6 +24,7 @@ def evaluate(
     *,
     precision: Precision = "model",
     max_batches: int | None = None,
+    function: str | None = None,
 ) -> float:
     """Return a metric of an ML program, averaged over batches of data weighted by their sizes.
 
@@ -42,7 +43,7 @@ def evaluate(
       output as an array, or a dict by name where there are several; targets come as they are. Of a classifier these
       are an array of labels and a list of dicts of probabilities.
 
-    `precision` is that of `Executable`; `max_batches` ends the evaluation early.
+    `precision` and `function` are those of `Executable`; `max_batches` ends the evaluation early.
 
     Raises ConfigError for an unknown metric, and ExportError for no or wrong data, targets that do not fit the outputs,
     and whatever the program refuses; messages count batches from 0.
@@ -52,8 +53,8 @@ def evaluate(
     if not isinstance(data, Iterable):
         raise ExportError(f"the data must be an iterable of pairs (inputs, target), not {type(data).__name__}")
     package = open_model(mlmodel)
-    measure = metric_of(metric, package.get_spec().description)
-    executable = Executable(package, precision=precision)
+    executable = Executable(package, precision=precision, function=function)
+    measure = metric_of(metric, executable.interface)
     total, count = 0.0, 0
     for index, batch in enumerate(_shown(data, max_batches)):
         try:

@@ -6,10 +6,11 @@ from typing import Any
 import attrs
 import torch
 
+from corepress.coreml.constants import distinct_weights
 from corepress.coreml.pairing import paired, weight_fidelity
 from corepress.coreml.program import load_program, open_model
 from corepress.coreml.provenance import provenance_of
-from corepress.coreml.read import PackageWeight, integer_nbytes, program_weights
+from corepress.coreml.read import PackageWeight, integer_nbytes
 from corepress.coreml.table import table
 from corepress.errors import ExportError
 from corepress.targets.deployment import DeploymentTarget
@@ -96,9 +97,9 @@ def inspect(mlmodel: Any, against: Any = None) -> Inspection:
     package = open_model(mlmodel)
     reference = None if against is None else open_model(against)
     program = load_program(package)
-    weights = program_weights(program)
+    weights = distinct_weights(program)
     shown = [weight for weight in weights if is_shown(weight)]
-    ratios = {} if reference is None else _ratios(shown, program_weights(load_program(reference)))
+    ratios = {} if reference is None else _ratios(shown, distinct_weights(load_program(reference)))
     return Inspection(
         weights=tuple(_inspected(weight, ratios.get(weight.name)) for weight in shown),
         other_nbytes=sum(w.nbytes for w in weights) - sum(w.nbytes for w in shown) + integer_nbytes(program),

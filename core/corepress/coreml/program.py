@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from corepress.coreml._coremltools import ct, load_milproto, mil_convert, undisturbed
+from corepress.config.suggestions import did_you_mean, listed
+from corepress.coreml._coremltools import PASS_REGISTRY, ct, load_milproto, mil_convert, undisturbed
 from corepress.coreml.package import open_package, reading
 from corepress.errors import ExportError
 
@@ -43,14 +44,33 @@ def load_program(mlmodel: Any, version: int | None = None) -> Any:
 def blocks(program: Any) -> Iterator[Any]:
     """Yield the functions of a program and all blocks nested in them, the main function first."""
     for _, function in sorted(program.functions.items(), key=lambda item: item[0] != "main"):
-        yield from _with_nested(function)
+        yield from with_nested(function)
 
 
-def _with_nested(block: Any) -> Iterator[Any]:
+def chosen_function(program: Any, description: Any, name: str | None = None) -> Any:
+    """Return a function of a program: the one of that name, by default the main one, or the model's default.
+
+    Raises ExportError for an unknown name, and where there are several functions and none is the default.
+    """
+    functions = program.functions
+    name = name or (description.defaultFunctionName if description is not None else None) or "main"
+    if name in functions:
+        return functions[name]
+    near = did_you_mean(name, functions) or f"; it has {listed(sorted(functions))}"
+    raise ExportError(f"the program has no function {name!r}{near}")
+
+
+def interface_of(description: Any, function: Any) -> Any:
+    """Return what the description of a model says of the inputs and outputs of a function."""
+    return next((each for each in description.functions if each.name == function.name), description)
+
+
+def with_nested(block: Any) -> Iterator[Any]:
+    """Yield a block and all blocks nested in it."""
     yield block
     for op in block.operations:
         for inner in op.blocks:
-            yield from _with_nested(inner)
+            yield from with_nested(inner)
 
 
 def replace_value(old: Any, new: Any) -> None:
@@ -59,6 +79,13 @@ def replace_value(old: Any, new: Any) -> None:
         anchor_op=old.op, old_var=old, new_var=new, no_check_var_types=True, force_replace=True
     )
     remove_unused(old.op)
+
+
+def _join_functions(program: Any, description: Any) -> None:
+    """Prepare a program of several functions for writing: constants that are equal in several are stored once."""
+    PASS_REGISTRY["common::const_deduplication"]._deduplicate_const_across_functions(program)
+    program.default_function_name = description.defaultFunctionName
+    program.skip_all_passes = program.export_as_multifunction = True
 
 
 def remove_unused(op: Any) -> None:
@@ -85,6 +112,8 @@ def write_program(
     options.setdefault("skip_model_load", getattr(like, "__proxy__", None) is None)
     spec = like.get_spec()
     spec.description.metadata.userDefined.update(metadata)
+    if spec.description.functions:
+        _join_functions(program, spec.description)
     with undisturbed():
         try:
             return mil_convert(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from corepress.coreml._coremltools import types
-from corepress.coreml.program import blocks, load_program, open_model
+from corepress.coreml.program import blocks
 from corepress.coreml.storage.parsing import chain_of, encoding_of, value_of
 from corepress.encoding import WeightEncoding, packed_nbytes
 
@@ -73,23 +73,15 @@ class PackageWeight:
         return int(torch.bincount(patterns, minlength=1).count_nonzero())
 
 
-def read_weights(model: Any) -> list[PackageWeight]:
-    """Return every weight of an ML program, in the order of its operations, those of nested blocks included.
-
-    `model` is an MLModel or the path of an `.mlpackage`. Constants count as weights when they are floating-point
-    tensors. Raises ExportError when it is no ML program.
-    """
-    return program_weights(load_program(open_model(model)))
-
-
 def program_weights(program: Any) -> list[PackageWeight]:
-    """Return every weight of a MIL program; see `read_weights`."""
-    found = []
-    for block in blocks(program):
-        for op in block.operations:
-            if op.op_type == "const" or op.op_type.startswith("constexpr_"):
-                found += _weight(op)
-    return found
+    """Return every weight of a MIL program, in every block of every function; see `read_weights`."""
+    return [weight for block in blocks(program) for weight in block_weights(block)]
+
+
+def block_weights(block: Any) -> list[PackageWeight]:
+    """Return the weights of one block, without those of nested ones."""
+    stored = (op for op in block.operations if op.op_type == "const" or op.op_type.startswith("constexpr_"))
+    return [weight for op in stored for weight in _weight(op)]
 
 
 def integer_nbytes(program: Any) -> int:

@@ -15,10 +15,18 @@ from corepress.config.scalars import PATTERN_SIGNS
 from corepress.coreml import provenance
 from corepress.coreml._coremltools import mb, op_types, types
 from corepress.coreml.calibration import ProgramCalibration, why_not_gathered
+from corepress.coreml.constants import SharedConstant, shared_constants
 from corepress.coreml.interpreter.inputs import states_of
 from corepress.coreml.match import sanitized
-from corepress.coreml.program import blocks, load_program, open_model, replace_value, write_program
-from corepress.coreml.read import SMALLEST_STORED, PackageWeight, program_weights
+from corepress.coreml.program import (
+    blocks,
+    chosen_function,
+    load_program,
+    open_model,
+    replace_value,
+    write_program,
+)
+from corepress.coreml.read import SMALLEST_STORED, PackageWeight
 from corepress.coreml.storage.builder import OpBuilder
 from corepress.coreml.storage.chains import chain_types, scales_floats
 from corepress.coreml.storage.lowering import write_storage
@@ -39,6 +47,9 @@ class CoreMLTarget(Target):
     `activations`, to iOS17, whose operations quantize them; and to `deployment`, where that is given and newer. Chains
     of operations that no device is known to load are refused unless `allow_unknown_chains`; those that the program
     holds already stay, and are warned about.
+
+    A program may have several functions. Constants that are equal in several are one weight and stay one; `function`
+    names the one whose weights are compressed, by default all of them.
     """
 
     name = "coreml"
@@ -52,6 +63,7 @@ class CoreMLTarget(Target):
         activations: bool = False,
         deployment: DeploymentTarget | None = None,
         allow_unknown_chains: bool = False,
+        function: str | None = None,
     ) -> None:
         self.model = open_model(model)
         own = DeploymentTarget(self.model.get_spec().specificationVersion)
@@ -60,29 +72,40 @@ class CoreMLTarget(Target):
             self.remarks = (f"the program is for {own}; what is made of it needs {self.deployment}",)
         self._allow_unknown_chains = allow_unknown_chains
         self._program = _raised(self.model, own, self.deployment)
-        if len(self._program.functions) > 1:
-            names = ", ".join(sorted(self._program.functions))
-            raise PlanError(f"the program has several functions ({names}); compress each before they are joined")
-        (function,) = self._program.functions.values()
-        self.states = {state.name: state.shape for state in states_of(function)}
+        self._function = function
+        chosen = chosen_function(self._program, self.model.get_spec().description, function)
+        self.states = {state.name: state.shape for state in states_of(chosen)}
         self.remarks += _refused_chains(self._constants)
 
     @cached_property
+    def _shared(self) -> list[SharedConstant]:
+        return shared_constants(self._program, self._function)
+
+    @cached_property
     def _constants(self) -> list[PackageWeight]:
-        return program_weights(self._program)
+        return [each.first for each in self._shared]
+
+    @property
+    def _has_functions(self) -> bool:
+        return len(self._program.functions) > 1
 
     @cached_property
     def _weights(self) -> list[CoreMLWeight]:
         torch_names = provenance.torch_names(self.model)
         return [
             CoreMLWeight(
-                constant,
-                tuple(use_of(op, parameter, len(constant.shape)) for op, parameter in constant.readers),
+                each.first,
+                tuple(
+                    use_of(op, parameter, len(held.shape))
+                    for held in each.held.values()
+                    for op, parameter in held.readers
+                ),
                 self.deployment,
-                torch_names.get(constant.name, ()),
+                torch_names.get(each.name, ()),
+                tuple(each.held.values())[1:],
             )
-            for constant in self._constants
-            if _why_not(constant) is None
+            for each in self._shared
+            if _why_not(each.first) is None
         ]
 
     def copy(self, rewritten: Iterable[Weight] = (), *, temporary: bool = False) -> Self:  # noqa: ARG002  (values are written with the program)
@@ -134,7 +157,9 @@ class CoreMLTarget(Target):
         return {constant.name: (constant.shape, reason) for constant, reason in reasons if reason is not None}
 
     def why_not_gathered(self, spec: StatisticSpec) -> str | None:
-        """Return why a statistic cannot be gathered: it needs a loss, or torch modules."""
+        """Return why a statistic cannot be gathered: it needs a loss, torch modules, or one function alone."""
+        if self._has_functions:
+            return "the program has several functions; compress each of them before they are joined"
         return why_not_gathered(spec)
 
     def segments(
@@ -177,6 +202,8 @@ class CoreMLTarget(Target):
     def _sites(self) -> tuple[Activation, ...]:
         from corepress.coreml.activations import sites
 
+        if self._has_functions:
+            return ()
         aliases = {
             use.op.name: alias
             for weight in self._weights
@@ -201,7 +228,11 @@ class CoreMLTarget(Target):
     def _place_pending(self) -> None:
         for weight in self._weights:
             if weight.pending is not None:
-                weight.constant = attrs.evolve(weight.constant, var=_place(weight, self._allow_unknown_chains))
+                held = (weight.constant, *weight.twins)
+                weight.constant, *twins = [
+                    attrs.evolve(each, var=_place(weight, each.var, self._allow_unknown_chains)) for each in held
+                ]
+                weight.twins = tuple(twins)
                 weight.pending = None
             if weight.pending_bias is not None:
                 _place_bias(weight)
@@ -220,9 +251,8 @@ def _refused_chains(constants: Iterable[PackageWeight]) -> tuple[str, ...]:
     return (some_of(reasons),) if reasons else ()
 
 
-def _place(weight: CoreMLWeight, allow_unknown_chains: bool) -> Any:
+def _place(weight: CoreMLWeight, old: Any, allow_unknown_chains: bool) -> Any:
     """Write the weight's operations in front of those that they replace, under the same name."""
-    old = weight.var
     assert weight.pending is not None
     dtype = types.nptype_from_builtin(old.dtype)
     with old.op.enclosing_block:

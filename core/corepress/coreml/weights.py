@@ -88,13 +88,19 @@ class CoreMLWeight(Weight):
     """A weight of a Core ML program: a constant with all its consumers, or the end of a chain of constants.
 
     `torch_names` are those that it had in the torch model, where the package records them. Where its consumers see
-    different channel axes, those of the first one count.
+    different channel axes, those of the first one count. `twins` are the same constant in further functions.
     """
 
     def __init__(
-        self, weight: PackageWeight, uses: tuple[Use, ...], target: DeploymentTarget, torch_names: Iterable[str]
+        self,
+        weight: PackageWeight,
+        uses: tuple[Use, ...],
+        target: DeploymentTarget,
+        torch_names: Iterable[str],
+        twins: tuple[PackageWeight, ...] = (),
     ) -> None:
         self.constant = weight
+        self.twins = twins
         self.uses = uses
         self.target = target
         self.pending: WeightEncoding | None = None
@@ -102,7 +108,7 @@ class CoreMLWeight(Weight):
         self.names = (weight.name,)
         torch_names = tuple(torch_names)
         # The operation that makes the constant can have another name than its value.
-        constant = (weight.name, str(weight.var.op.name))
+        constant = (weight.name, str(weight.var.name), str(weight.var.op.name))
         own = tuple(dict.fromkeys((*constant, *_spelled(torch_names), *_spelled([stem_of(weight.name)]))))
         self.subject = Subject(
             name=weight.name, aliases=tuple(Alias(names=(*own, use.op.name), types=(use.types,)) for use in uses)

@@ -124,6 +124,7 @@ class Pipeline:
         compute_units: Any = None,
         data: Iterable[Any] | None = None,
         example_inputs: Any = None,
+        function: str | None = None,
     ) -> Plan:
         """Return what the pipeline would do to a model; nothing is touched.
 
@@ -136,6 +137,7 @@ class Pipeline:
             data: batches of calibration data, of which one is read: the plan then says how blocks are calibrated.
             example_inputs: where activations of a torch module are quantized, inputs that it is run on once, as for
                 `prepare`; by default the first batch of `data`.
+            function: of a package with several functions, the one whose weights are compressed; by default all.
 
         Raises:
             ConfigError, PlanError, WeightError: what is wrong, and the way out.
@@ -143,7 +145,7 @@ class Pipeline:
         units = None if compute_units is None else parse_compute_units(compute_units)
         if example_inputs is None and data is not None and self._recipe.on_activations:
             example_inputs, data = peeked(data)
-        target = self._target(model, example_inputs, minimum_deployment_target)
+        target = self._target(model, example_inputs, minimum_deployment_target, function)
         blueprint = self._blueprint(target, False, minimum_deployment_target, strict, units)
         plan = blueprint.plan
         warnings = plan.warnings
@@ -162,6 +164,7 @@ class Pipeline:
         strict: bool = False,
         workers: int | None = None,
         example_inputs: Any = None,
+        function: str | None = None,
     ) -> Any:
         """Run every stage and return the compressed model: a torch module, or an MLModel of a Core ML program.
 
@@ -177,6 +180,7 @@ class Pipeline:
             workers: the number of weights that are encoded at a time; results do not depend on it.
             example_inputs: where activations of a torch module are quantized, inputs that it is run on once, as for
                 `prepare`; by default the first batch of `data`.
+            function: of a package with several functions, the one whose weights are compressed; by default all.
 
         Raises:
             ConfigError, PlanError, WeightError: before any work is done.
@@ -188,7 +192,7 @@ class Pipeline:
             raise PlanError(f"workers must be an integer from 1 on, got {workers!r}; leave it out to use every core")
         if example_inputs is None and data is not None and self._recipe.on_activations:
             example_inputs, data = peeked(data)
-        target = self._target(model, example_inputs, minimum_deployment_target)
+        target = self._target(model, example_inputs, minimum_deployment_target, function)
         if inplace and not isinstance(target, TorchTarget):
             raise PlanError("a Core ML program is not changed in place; leave inplace out, and save what is returned")
         blueprint = self._blueprint(target, False, minimum_deployment_target, strict)
@@ -327,12 +331,13 @@ class Pipeline:
         self._in_training("load_state_dict").load_state_dict(state)
         self._report = None
 
-    def _target(self, model: Any, example_inputs: Any, deployment: Any = None) -> Target:
+    def _target(self, model: Any, example_inputs: Any, deployment: Any = None, function: str | None = None) -> Target:
         return open_target(
             model,
             activations=self._recipe.on_activations,
             example_inputs=example_inputs,
             deployment=None if deployment is None else DeploymentTarget.parse(deployment),
+            function=function,
         )
 
     def _blueprint(

@@ -14,7 +14,7 @@ from corepress.coreml.interpreter.ops.state import State
 from corepress.coreml.interpreter.preparation import Preparation
 from corepress.coreml.interpreter.steps import Slots, Tap
 from corepress.coreml.interpreter.values import as_array, type_name
-from corepress.coreml.program import blocks, load_program, open_model
+from corepress.coreml.program import chosen_function, interface_of, load_program, open_model, with_nested
 from corepress.errors import ExportError
 
 PRECISIONS = ("model", "float32")
@@ -23,7 +23,7 @@ Precision = Literal["model", "float32"]
 
 
 class Executable:
-    """The main function of an ML program, ready to run on the CPU.
+    """A function of an ML program, ready to run on the CPU.
 
     Weights are decoded and constant arguments parsed once, here. An executable holds no results: it may be called
     with many inputs, from several threads.
@@ -40,6 +40,7 @@ class Executable:
         taps: by operation name, functions that get the arguments of the operation by name whenever it is computed, in
             the form that its handler wants. A tapped operation is computed even where no output depends on it.
         exchangeable: names of constants that `exchange` gives other values.
+        function: the name of the function, where the program has several; by default the model's default.
 
     Raises:
         ExportError: it is no ML program, an operation is unknown, or an output has no such name.
@@ -54,20 +55,23 @@ class Executable:
         intermediates: bool = False,
         taps: Mapping[str, Tap] | None = None,
         exchangeable: Collection[str] = (),
+        function: str | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise ExportError(f"precision must be one of {listed(PRECISIONS)}, not {precision!r}")
         program, description = _opened(mlmodel)
-        function = _main(program)
-        wanted = _wanted(program, outputs, intermediates)
+        chosen = chosen_function(program, description, function)
+        wanted = _wanted(chosen, outputs, intermediates)
         self._half = precision == "model"
-        prepared = Preparation(function, wanted.values(), rounded=self._half, taps=taps, exchangeable=exchangeable)
-        self.inputs: tuple[Input, ...] = inputs_of(function, description)
-        self.states: tuple[Input, ...] = states_of(function)
+        prepared = Preparation(chosen, wanted.values(), rounded=self._half, taps=taps, exchangeable=exchangeable)
+        self.inputs: tuple[Input, ...] = inputs_of(chosen, interface_of(description, chosen))
+        self.states: tuple[Input, ...] = states_of(chosen)
+        self.interface = interface_of(description, chosen)
+        """What the model says of the inputs and outputs of the function, as a message of the specification."""
         self._block = prepared.block
         self.outputs: tuple[str, ...] = tuple(wanted)
         self._results = {name: (prepared.slot(var), type_name(var)) for name, var in wanted.items()}
-        self._names = tuple(function.inputs)
+        self._names = tuple(chosen.inputs)
         self._template = prepared.template
         self._exchanged = prepared.exchanged
 
@@ -120,13 +124,17 @@ def run(
     precision: Precision = "model",
     outputs: Iterable[str] | None = None,
     intermediates: bool = False,
+    function: str | None = None,
 ) -> dict[str, Any]:
     """Run an ML program once on the CPU and return its outputs by name, as arrays.
 
     To run it over many inputs, or with states, prepare an `Executable`, which describes the arguments and the result.
     Nothing is kept between calls.
     """
-    return Executable(mlmodel, precision=precision, outputs=outputs, intermediates=intermediates).run(inputs)
+    executable = Executable(
+        mlmodel, precision=precision, outputs=outputs, intermediates=intermediates, function=function
+    )
+    return executable.run(inputs)
 
 
 def _opened(model: Any) -> tuple[Any, Any]:
@@ -137,25 +145,17 @@ def _opened(model: Any) -> tuple[Any, Any]:
     return load_program(package), package.get_spec().description
 
 
-def _main(program: Any) -> Any:
-    if list(program.functions) != ["main"]:
-        raise ExportError(
-            f"a program with one function 'main' can be run, this one has {listed(sorted(program.functions))}"
-        )
-    return program.functions["main"]
-
-
-def _wanted(program: Any, outputs: Iterable[str] | None, intermediates: bool) -> dict[str, Any]:
+def _wanted(function: Any, outputs: Iterable[str] | None, intermediates: bool) -> dict[str, Any]:
     """Return the values to be returned, by name."""
-    declared = {var.name: var for var in _main(program).outputs}
+    declared = {var.name: var for var in function.outputs}
     if outputs is None and not intermediates:
         return declared
     if isinstance(outputs, str):
         raise ExportError(f"outputs must be a list of names, not the string {outputs!r}")
-    known = {var.name: var for block in blocks(program) for var in _computed(block)} | declared
+    known = {var.name: var for block in with_nested(function) for var in _computed(block)} | declared
     if intermediates:
         return known
-    known |= {name: var for name, var in _main(program).inputs.items() if not types.is_state(var.sym_type)}
+    known |= {name: var for name, var in function.inputs.items() if not types.is_state(var.sym_type)}
     for name in outputs or ():
         if name not in known:
             near = did_you_mean(name, known) or f"; its outputs are {', '.join(declared)}"
