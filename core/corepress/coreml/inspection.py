@@ -103,7 +103,7 @@ def inspect(mlmodel: Any, against: Any = None) -> Inspection:
     return Inspection(
         weights=tuple(_inspected(weight, ratios.get(weight.name)) for weight in shown),
         other_nbytes=sum(w.nbytes for w in weights) - sum(w.nbytes for w in shown) + integer_nbytes(program),
-        target=str(DeploymentTarget(package.get_spec().specificationVersion)),
+        target=str(DeploymentTarget.of_specification(package.get_spec().specificationVersion)),
         made_by=provenance_of(package),
         compared=reference is not None,
     )

@@ -9,6 +9,7 @@ from corepress.config.suggestions import did_you_mean, listed
 from corepress.coreml._coremltools import PASS_REGISTRY, ct, load_milproto, mil_convert, undisturbed
 from corepress.coreml.package import open_package, reading
 from corepress.errors import ExportError
+from corepress.targets.deployment import DeploymentTarget
 
 
 def open_model(model: Any) -> Any:
@@ -24,6 +25,7 @@ def open_model(model: Any) -> Any:
         raise ExportError(
             f"the model is of type {kind}, not an ML program; convert it again with convert_to='mlprogram'"
         )
+    DeploymentTarget.of_specification(model.get_spec().specificationVersion)
     return model
 
 

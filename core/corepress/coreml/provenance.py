@@ -1,8 +1,14 @@
 """What a package says about its own making, in its user-defined metadata under `com.corepress.*`."""
 
 import json
+import types
+import typing
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+from corepress.errors import ExportError
+
+T = TypeVar("T")
 
 PREFIX = "com.corepress."
 _WEIGHTS, _PARTS, _UNUSED, _ORIGINS = (f"{PREFIX}{name}" for name in ("weights", "parts", "unused", "origins"))
@@ -28,13 +34,12 @@ def metadata_for(
 
 def placed_weights(mlmodel: Any) -> dict[str, str]:
     """Return the operation names by weight name that `convert` has recorded; empty for packages of other makers."""
-    recorded: dict[str, str] = json.loads(mlmodel.user_defined_metadata.get(_WEIGHTS, "{}"))
-    return recorded
+    return _recorded(mlmodel, _WEIGHTS, dict[str, str])
 
 
 def torch_names(mlmodel: Any) -> dict[str, tuple[str, ...]]:
     """Return, by the name of the constant, what the weights that `convert` has recorded were called in torch."""
-    recorded: dict[str, str | list[str]] = json.loads(mlmodel.user_defined_metadata.get(_ORIGINS, "{}"))
+    recorded = _recorded(mlmodel, _ORIGINS, dict[str, str | list[str]])
     found: dict[str, tuple[str, ...]] = {}
     for record in (placed_weights(mlmodel), parts_of_weights(mlmodel), recorded):
         for weight, ops in record.items():
@@ -45,8 +50,40 @@ def torch_names(mlmodel: Any) -> dict[str, tuple[str, ...]]:
 
 def parts_of_weights(mlmodel: Any) -> Parts:
     """Return which operations hold which parts of a weight, for the weights that `convert` found reordered or apart."""
-    recorded: Parts = json.loads(mlmodel.user_defined_metadata.get(_PARTS, "{}"))
-    return recorded
+    return _recorded(mlmodel, _PARTS, dict[str, dict[str, list[int]]])
+
+
+def _recorded(mlmodel: Any, key: str, form: type[T]) -> T:
+    """Return a record of the book-keeping; empty where there is none.
+
+    Raises ExportError for one that is damaged.
+    """
+    text = mlmodel.user_defined_metadata.get(key)
+    if text is None:
+        return typing.get_origin(form)()  # type: ignore[misc,no-any-return]
+    try:
+        record = json.loads(text)
+    except ValueError:
+        record = None
+    if not _has_form(record, form):
+        raise ExportError(
+            f"the package's record {key!r} is damaged: {text[:80]!r}; delete it from the user-defined metadata "
+            f"(del model.user_defined_metadata[{key!r}]), or convert again"
+        )
+    return record  # type: ignore[no-any-return]
+
+
+def _has_form(value: object, form: Any) -> bool:
+    """Tell whether plain data is of a type such as `dict[str, list[int]]`."""
+    parts = typing.get_args(form)
+    match typing.get_origin(form):
+        case types.UnionType:
+            return any(_has_form(value, part) for part in parts)
+        case origin if origin is dict:
+            return isinstance(value, dict) and all(_has_form(each, parts[1]) for each in value.values())
+        case origin if origin is list:
+            return isinstance(value, list) and all(_has_form(each, parts[0]) for each in value)
+    return isinstance(value, form) and not isinstance(value, bool)
 
 
 def is_ours(mlmodel: Any) -> bool:
@@ -56,7 +93,7 @@ def is_ours(mlmodel: Any) -> bool:
 
 def unused_weights(mlmodel: Any) -> set[str]:
     """Return the names of the weights that the converted program does not use."""
-    return set(json.loads(mlmodel.user_defined_metadata.get(_UNUSED, "[]")))
+    return set(_recorded(mlmodel, _UNUSED, list[str]))
 
 
 def provenance_of(mlmodel: Any) -> dict[str, str]:

@@ -66,7 +66,7 @@ class CoreMLTarget(Target):
         function: str | None = None,
     ) -> None:
         self.model = open_model(model)
-        own = DeploymentTarget(self.model.get_spec().specificationVersion)
+        own = DeploymentTarget.of_specification(self.model.get_spec().specificationVersion)
         self.deployment = max(own, DeploymentTarget.iOS17 if activations else DeploymentTarget.iOS16, deployment or own)
         if self.deployment > own:
             self.remarks = (f"the program is for {own}; what is made of it needs {self.deployment}",)

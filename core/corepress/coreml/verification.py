@@ -118,7 +118,7 @@ def _verified_weights(package: Any, model: nn.Module) -> tuple[tuple[VerifiedWei
     """Return the row of each weight, and how many other parameters the model has."""
     weights, parts = program_weights(load_program(package)), parts_of_weights(package)
     found = PackageWeights(weights, placed_weights(package))
-    target = DeploymentTarget(package.get_spec().specificationVersion)
+    target = DeploymentTarget.of_specification(package.get_spec().specificationVersion)
     unused = unused_weights(package)
     foldings = Foldings(model)
     rows = []

@@ -8,7 +8,6 @@ from typing import Any
 
 import attrs
 
-from corepress.algorithm import Unsupported
 from corepress.calibration import Schedule
 from corepress.config import CompressionConfig, Document, Problem, structure
 from corepress.errors import UnknownAlgorithmError
@@ -78,9 +77,12 @@ class BoundStage:
         """Add to an error what the stage was doing with which weight, and the plugin that it comes from."""
         try:
             yield
-        except Unsupported:
-            raise
         except Exception as error:
+            # Recipes are read without torch, which this would import.
+            from corepress.algorithm import Unsupported
+
+            if isinstance(error, Unsupported):
+                raise
             note = f"while {self.label} of plugin {self.provider.identity} {did} {weight}"
             if note not in getattr(error, "__notes__", ()):
                 error.add_note(note)

@@ -37,5 +37,24 @@ class DeploymentTarget(enum.IntEnum):
                 return cls[f"iOS{year}"]
         raise ExportError(f"minimum_deployment_target {name!r} is not one of {', '.join(cls.__members__)}")
 
+    @classmethod
+    def of_specification(cls, version: int) -> Self:
+        """Return the target of a version of the model specification.
+
+        Raises ExportError for versions that have no ML programs, and for newer ones than are known.
+        """
+        if version in cls._value2member_map_:
+            return cls(version)
+        newest = max(cls)
+        if version > newest:
+            raise ExportError(
+                f"the model has specification version {version}; this version of corepress knows those up to "
+                f"{int(newest)} ({newest}); update corepress"
+            )
+        raise ExportError(
+            f"the model has specification version {version}, which has no ML programs (they begin with "
+            f"{int(min(cls))}, {min(cls)}); convert it again"
+        )
+
     def __str__(self) -> str:
         return self.name
