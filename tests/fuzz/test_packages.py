@@ -1,9 +1,8 @@
-"""Whatever a package holds, only errors of corepress come of it, soon."""
+"""Whatever a package holds, only errors of corepress come of it."""
 
 import json
 import random
 import shutil
-import time
 
 import coremltools as ct
 import numpy as np
@@ -17,7 +16,6 @@ from corepress import Pipeline, Stage
 from corepress.coreml import Executable, convert, inspect, read_weights, verify
 from corepress.errors import CorepressError
 
-SLOW = 10.0
 BATCHES = 20
 RECORDS = ("weights", "parts", "unused", "origins", "recipe", "plugins")
 
@@ -144,7 +142,6 @@ def test_damaged_packages_are_refused_in_the_words_of_corepress(batch, damage, s
         package = tmp_path / f"{number}.mlpackage"
         shutil.copytree(source, package)
         what = damage(package, numbers)
-        begin = time.perf_counter()
         try:
             use(package, model, numbers)
         except CorepressError as error:
@@ -154,7 +151,6 @@ def test_damaged_packages_are_refused_in_the_words_of_corepress(batch, damage, s
         else:
             text = "accepted"
         assert text.strip(), what
-        assert time.perf_counter() - begin < SLOW, what
         shutil.rmtree(package)
 
 

@@ -1,8 +1,7 @@
-"""Whatever a recipe holds, only errors of corepress come of it, soon; what is accepted can be written and read."""
+"""Whatever a recipe holds, only errors of corepress come of it: what is accepted can be written and read."""
 
 import io
 import random
-import time
 import warnings
 from functools import partial
 
@@ -17,7 +16,6 @@ from corepress import Pipeline
 from corepress.errors import CorepressError
 from corepress.plugin import registry
 
-SLOW = 5.0
 BATCHES = 20
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -56,7 +54,7 @@ def network():
 
 def try_one(make, network, given):
     """Make a pipeline, plan and compress with it; return the error of corepress, or that it was accepted."""
-    begin, shown = time.perf_counter(), repr(given)[:2000]
+    shown = repr(given)[:2000]
     try:
         pipeline = make()
         again = Pipeline.from_yaml(io.StringIO(pipeline.to_yaml()))
@@ -70,7 +68,6 @@ def try_one(make, network, given):
     else:
         outcome = "accepted"
     assert outcome.strip(), shown
-    assert time.perf_counter() - begin < SLOW, shown
     return outcome
 
 

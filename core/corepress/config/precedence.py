@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar, get_args
 
+from corepress.config.matching import SlowPatternError, matched
 from corepress.config.problems import Problem, raise_problems
 from corepress.config.rule_checks import name_mistakes, type_mistakes
 from corepress.config.rules import Alias, Level, Match, Resolution, Rule, Rules, Subject
@@ -63,11 +64,11 @@ def _select(
     mistakes = []
     for key in patterns:
         try:
-            matches = re.compile(key).fullmatch
+            selected[key] = matched(key, names)
         except re.error as error:
             mistakes.append(f"{rules.located(rules.pattern_rule(key))}: not a valid regular expression: {error}")
-        else:
-            selected[key] = frozenset(filter(matches, names))
+        except SlowPatternError as error:
+            mistakes.append(f"{rules.located(rules.pattern_rule(key))}: {error}")
     return selected, mistakes
 
 

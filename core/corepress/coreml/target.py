@@ -119,7 +119,7 @@ class CoreMLTarget(Target):
     def made_by(self) -> Mapping[str, str] | None:
         """What earlier runs have stored in the package."""
         found = provenance.provenance_of(self.model)
-        return found if "recipe" in found else None
+        return found if {"recipe", "plugins"} <= found.keys() else None
 
     def adapted(self, rules: Rules[T]) -> Rules[T]:
         """Return rules with the names of torch modules spelled as the converter spells them."""

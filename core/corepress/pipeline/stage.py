@@ -1,6 +1,7 @@
 """A stage: one algorithm and its configuration."""
 
 import copy
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -95,12 +96,14 @@ def bind(
     """Find the algorithm of every numbered stage and structure its configuration; return the problems beside them."""
     bound: list[BoundStage] = []
     problems: list[Problem] = []
+    repeats: Counter[int] = Counter()
     for index, stage in stages:
         found, wrong = _bind(index, stage, document)
         problems += wrong
         if found is not None:
-            repeat = sum(earlier.spec == found.spec for earlier in bound)
-            bound.append(attrs.evolve(found, repeat=repeat))
+            # The registry holds one description of each algorithm.
+            bound.append(attrs.evolve(found, repeat=repeats[id(found.spec)]))
+            repeats[id(found.spec)] += 1
     return tuple(bound), problems
 
 

@@ -167,6 +167,10 @@ def test_tied_weights_with_conflicting_rules_are_refused():
             torch.zeros(3, 3, dtype=torch.complex64),
             "its dtype is torch.complex64, and corepress compresses floating-point weights",
         ),
+        (
+            torch.zeros(3, 3, dtype=torch.float8_e4m3fn),
+            "its dtype is torch.float8_e4m3fn, which torch only stores; convert it with weight.float() first",
+        ),
         (torch.zeros(0, 3), "it has no elements"),
         (
             torch.zeros(3, 3, device="meta"),

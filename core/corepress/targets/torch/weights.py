@@ -25,6 +25,7 @@ from corepress.targets.torch.kinds import kind_of, kinds_by_class, type_spelling
 from corepress.targets.torch.layouts import described, has
 
 _PARAMETRIZATIONS = "parametrizations"  # the attribute that torch.nn.utils.parametrize uses
+_BYTES_OF_HALF = 2
 _REMOVE = "torch.nn.utils.parametrize.remove_parametrizations"
 
 
@@ -132,6 +133,8 @@ class TorchWeight(Weight):
             return self.places[0].fault
         if not self.parameter.dtype.is_floating_point:
             return f"its dtype is {self.parameter.dtype}, and corepress compresses floating-point weights"
+        if self.parameter.element_size() < _BYTES_OF_HALF:
+            return f"its dtype is {self.parameter.dtype}, which torch only stores; convert it with weight.float() first"
         if self.parameter.is_meta:
             return "it has no values (meta device); load the model's weights first"
         if self.parameter.layout is not torch.strided:

@@ -1,5 +1,6 @@
 """Sensitivities in a safetensors file, by weight name."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -53,7 +54,8 @@ def read_sensitivity(path: str, weight: WeightFacts) -> Tensor:
 @contextmanager
 def _opened(path: str) -> Iterator[Any]:
     safe_open = _safetensors().safe_open
-    if not Path(path).is_file():
+    # Unlike Path.is_file, it takes any text: a name may be too long for a file.
+    if not os.path.isfile(path):  # noqa: PTH113
         raise PlanError(f"sensitivity_path {path!r}: there is no such file; {_ANEW}")
     try:
         file = safe_open(path, framework="pt")
