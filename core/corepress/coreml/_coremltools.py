@@ -2,7 +2,9 @@
 
 import contextlib
 import logging
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -33,11 +35,31 @@ def _without_traces() -> Iterator[None]:
         np.random.set_state(random_state)
 
 
+@contextlib.contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end of the `with` block for a Ctrl-C inside it.
+
+    While it is imported, coremltools catches everything that comes of looking for packages, a KeyboardInterrupt too.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or handler is not signal.default_int_handler:
+        yield
+        return
+    received: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if received:
+        raise KeyboardInterrupt
+
+
 def _refuse(record: logging.LogRecord) -> bool:
     return record.levelno > logging.WARNING
 
 
-with _without_banners(), _without_traces():
+with interrupts_kept(), _without_banners(), _without_traces():
     import coremltools as ct
     from coremltools.converters.mil.converter import mil_convert
     from coremltools.converters.mil.frontend.milproto.load import load as load_milproto

@@ -2,7 +2,7 @@
 
 import copy
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -68,7 +68,12 @@ def convert(
     convert_options.setdefault("inputs", input_types(arguments, names))
     if output_names:
         convert_options.setdefault("outputs", output_types(model, output_names))
-    draft = _converted(traced, target, convert_options)
+    try:
+        draft = _converted(traced, target, convert_options)
+    except ExportError as error:
+        if _converts_uncompressed(model, weights, (arguments, names), target, convert_options):
+            raise ExportError(f"{error}; {_in_the_way(weights)}") from error
+        raise
     program = load_program(draft)
     placed = place(program, codes, target, allow_unknown_chains=allow_unknown_chains)
     unused = _unplaced(weights, placed.names, traced_parameters(traced))
@@ -90,7 +95,7 @@ def _refuse_foreign(model: Any, options: Mapping[str, Any]) -> None:
 
 def _compressed_weights(model: nn.Module, target: DeploymentTarget) -> list[Marked]:
     encoded = [
-        Marked(weight.name, weight.names, weight.encoding(), weight.output_axis, weight.parts)
+        Marked(weight.name, weight.names, weight.encoding(), weight.output_axis, weight.parts, weight.kind)
         for weight in torch_weights(model)
     ]
     compressed = [weight for weight in encoded if not isinstance(weight.encoding, Dense)]
@@ -135,6 +140,32 @@ def _converted(traced: Any, target: DeploymentTarget, options: dict[str, Any]) -
         except Exception as error:
             reason = str(error) or repr(error)
             raise ExportError(f"the converter of coremltools cannot convert the model: {reason}") from error
+
+
+def _converts_uncompressed(
+    model: nn.Module, weights: Sequence[Marked], inputs: Any, target: DeploymentTarget, options: dict[str, Any]
+) -> bool:
+    """Tell whether it is the compressed weights that are in the way of a conversion."""
+    if not weights:
+        return False
+    clone, _ = marked_copy(model, ())
+    compose(clone)
+    try:
+        _converted(trace(clone, *inputs)[0], target, options)
+    except ExportError:
+        return False
+    return True
+
+
+def _in_the_way(weights: Iterable[Marked]) -> str:
+    kinds: dict[str, str] = {}
+    for weight in weights:
+        kinds.setdefault(weight.kind, weight.name)
+    listed = ", ".join(f"{kind} ({name})" for kind, name in kinds.items())
+    return (
+        f"with uncompressed weights it can: it computes with those of a kind among {listed}; leave them uncompressed, "
+        "or give their WeightLayout the number of parts that the converter reorders"
+    )
 
 
 def _unplaced(weights: Iterable[Marked], placed: Mapping[str, str], used: set[str]) -> list[str]:

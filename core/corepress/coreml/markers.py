@@ -28,7 +28,7 @@ _MARKER_OPS = {"constexpr_blockwise_shift_scale", "constexpr_affine_dequantize"}
 
 @attrs.frozen(eq=False)
 class Marked:
-    """A compressed weight: its name, all names of the tied parameter, and its encoding.
+    """A compressed weight: its name, all names of the tied parameter, its encoding, and the kind of its module.
 
     Where `parts` is not 0, packages may hold as many equal parts along `axis` in another order, or apart.
     """
@@ -38,6 +38,7 @@ class Marked:
     encoding: WeightEncoding
     axis: int = 0
     parts: int = 0
+    kind: str = ""
 
     @property
     def part_length(self) -> int:

@@ -1,13 +1,15 @@
 """Recurrent layers, whose weights the converter reorders or takes apart, are exported exactly."""
 
+import attrs
 import pytest
 import torch
 from torch import nn
 
 from corepress import Pipeline, Stage
 from corepress.coreml import convert, read_weights, verify
-from corepress.errors import VerificationError
+from corepress.errors import ExportError, VerificationError
 from corepress.plugin import ModuleKind, WeightLayout, hookimpl
+from corepress.targets.torch import kinds
 from corepress.testing import plugins_of
 
 INPUTS = torch.randn(5, 2, 8, generator=torch.Generator().manual_seed(0))
@@ -119,3 +121,44 @@ def test_a_plugin_that_describes_an_lstm_gets_what_the_core_knows_of_packages():
         assert all(row.equal for row in verify(convert(network, INPUTS), network).weights)
         small = pipeline(RECIPES["palette"]).compress(network)
         assert [row.stored_as for row in verify(convert(small, INPUTS), small).weights] == ["4-bit palette"] * 2
+
+
+class Cell(nn.LSTM):
+    pass
+
+
+class Reordered(nn.Module):
+    """Computes with its weight as the converter does with those of recurrent layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.LSTM(8, 8)
+
+    def forward(self, x):
+        return self.inner(x)[0]
+
+
+def kinds_of(*kinds):
+    class Plugin:
+        @hookimpl
+        def register_module_kinds(self):
+            return kinds
+
+    return plugins_of(Plugin(), beside_installed=True)
+
+
+def test_a_subclass_of_a_known_class_is_held_like_its_base():
+    layouts = (WeightLayout(parameter="weight_ih_l0"), WeightLayout(parameter="weight_hh_l0"))
+    with kinds_of(ModuleKind(module=f"{Cell.__module__}.Cell", kind="cell", weights=layouts)):
+        small = pipeline(RECIPES["palette"]).compress(Cell(8, 8))
+        assert [row.stored_as for row in verify(convert(small, INPUTS), small).weights] == ["4-bit palette"] * 2
+
+
+def test_weights_that_the_converter_computes_with_are_named_with_the_way_out(monkeypatch):
+    small = pipeline(RECIPES["palette"]).compress(Reordered())
+    known = dict(kinds.kinds_by_class())
+    plain = attrs.evolve(known["torch.nn.modules.rnn.LSTM"], weights=(WeightLayout(parameter="weight_*"),))
+    monkeypatch.setattr(kinds, "BUILT_IN", (plain,))
+    message = r"with uncompressed weights it can: .* lstm \(inner.weight_ih_l0\); leave them uncompressed"
+    with pytest.raises(ExportError, match=message):
+        convert(small, INPUTS)

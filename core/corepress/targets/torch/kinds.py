@@ -1,7 +1,7 @@
 """The torch modules whose weights the core knows; plugins add more through `register_module_kinds`."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import attrs
@@ -74,13 +74,16 @@ def kinds_by_class() -> Kinds:
     kinds.providers = {}
     for kind, provider in registry().kinds_by_provider:
         name = _defined(kind.module)
-        kinds[name] = _with_parts(kind, kinds.get(name))
+        kinds[name] = _with_parts(kind, kinds)
         kinds.providers.setdefault(name, []).append(provider)
     return kinds
 
 
-def _with_parts(kind: ModuleKind, known: ModuleKind | None) -> ModuleKind:
-    """Return a plugin's description of a class with what the core knows of how packages hold its parameters."""
+def _with_parts(kind: ModuleKind, kinds: Mapping[str, ModuleKind]) -> ModuleKind:
+    """Return a plugin's description of a class with what is known of how packages hold the parameters of its bases."""
+    cls = _imported(kind.module)
+    names = [_defined(kind.module)] if cls is None else [full_name(base) for base in cls.__mro__]
+    known = next((kinds[name] for name in names if name in kinds), None)
     if known is None:
         return kind
     weights = (
