@@ -1,6 +1,8 @@
 """Give memory that is free back to the system: what a run works with must not add up to copies of the model."""
 
 import ctypes
+import math
+import os
 from collections.abc import Callable
 from functools import cache
 
@@ -32,3 +34,11 @@ def _trim() -> Callable[[int], object]:
         return ctypes.CDLL(None).malloc_trim  # type: ignore[no-any-return]
     except (OSError, AttributeError, TypeError):
         return lambda _: None
+
+
+def machine_bytes() -> float:
+    """Return the memory of the machine; infinity where the system does not say."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import torch
 
-from corepress.algorithm import Simulator, Unsupported
+from corepress.algorithm import Simulator, Unsupported, WeightFacts
 from corepress.config import Match
 from corepress.encoding import (
     AffineForm,
@@ -23,6 +23,7 @@ from corepress.errors import ExportError, PlanError, PluginError, WeightError
 from corepress.pipeline.activations import activation_rows, activation_tasks, quantizes_activations, repeated
 from corepress.pipeline.blueprint import Blueprint, StagePlan, Task
 from corepress.pipeline.draft import Draft, other_rows
+from corepress.pipeline.memory import machine_bytes
 from corepress.pipeline.reach import Reach, resolved
 from corepress.pipeline.report import Plan, some_of
 from corepress.pipeline.stage import BoundStage
@@ -31,6 +32,8 @@ from corepress.targets.deployment import DeploymentTarget
 from corepress.targets.devices import device_warnings
 from corepress.targets.support import check_activations
 from corepress.targets.support import lack as lack_of_target
+
+_COPIES = 4  # of a statistic, while an algorithm works on it: in float64, and factorized
 
 
 def draw_up(
@@ -218,6 +221,7 @@ def _accept(
 def _predicted(stage: BoundStage, draft: Draft, config: Any) -> Form | None:
     if draft.weight.obstacle is not None:
         raise Unsupported(draft.weight.obstacle)
+    _require_memory(stage, draft.weight.facts, config)
     predict = getattr(stage.implementation, "predict", None)
     if predict is None:
         return None
@@ -228,6 +232,17 @@ def _predicted(stage: BoundStage, draft: Draft, config: Any) -> Form | None:
         if not isinstance(found, Form | None):
             raise PluginError(f"{stage.algorithm}: predict must return a Form or None, not {type(found).__name__}")
     return found
+
+
+def _require_memory(stage: BoundStage, facts: WeightFacts, config: Any) -> None:
+    """Refuse a weight whose statistics would not fit into the memory of the machine, with room to work on them."""
+    wants = getattr(stage.implementation, "statistics", None)
+    needed = sum(spec.nbytes(facts) for spec in wants(config)) if wants else 0
+    if needed * _COPIES > machine_bytes():
+        raise Unsupported(
+            f"its statistics take {needed / 1e9:.1f} GB, too much for a machine of {machine_bytes() / 1e9:.0f} GB; "
+            "give null to it, or an algorithm that needs no calibration data"
+        )
 
 
 def _typical_form(produces: str) -> Form:

@@ -1,6 +1,7 @@
 """Plans: what would happen, why, and what cannot."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -191,3 +192,13 @@ def test_a_weight_that_nothing_can_compress_is_skipped_with_the_reason(weight, r
 def test_a_weight_under_a_parametrization_is_counted_once():
     model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(8, 8, bias=False)), nn.Linear(4, 4))
     assert plan(model, [("magnitude", None)]).totals["count"] == 64 + 16 + 4
+
+
+def test_a_weight_whose_statistics_do_not_fit_into_memory_is_skipped_before_any_work():
+    model = nn.Sequential(nn.Conv2d(4096, 1, (64, 1)), nn.Linear(8, 8))
+    rows = plan(model, [("gptq", None)])
+    assert rows["0.weight"].status == "skipped"
+    assert re.search(r"its statistics take 274\.9 GB, too much for a machine of \d+ GB", rows["0.weight"].reason)
+    assert rows["1.weight"].status == "planned"
+    with pytest.raises(PlanError, match="its statistics take"):
+        plan(model, [("gptq", {"module_name_configs": {"0": {}}})])
