@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, ClassVar, Self, TextIO
 
 from corepress.config import (
     Configuration,
@@ -19,6 +19,7 @@ from corepress.errors import ConfigError
 from corepress.files import write_text
 from corepress_plugins.coreml.op_config import OpCompressorConfig
 from corepress_plugins.coreml.palettizer_config import OpPalettizerConfig
+from corepress_plugins.coreml.passes import accept_in_passes, reference_config
 from corepress_plugins.coreml.pruner_config import OpMagnitudePrunerConfig, OpThresholdPrunerConfig
 from corepress_plugins.coreml.quantizer_config import OpActivationLinearQuantizerConfig, OpLinearQuantizerConfig
 
@@ -71,6 +72,7 @@ class OptimizationConfig(Configuration):
             op_name_configs={} if op_name_configs is None else op_name_configs,
             **unknown,
         )
+        accept_in_passes(_CONFIG_TYPES)
 
     def set_global(self, op_config: OpCompressorConfig | None) -> Self:
         """Set the configuration of every operation that no other level mentions, and return self."""
@@ -83,6 +85,25 @@ class OptimizationConfig(Configuration):
     def set_op_name(self, op_name: str, op_config: OpCompressorConfig | None) -> Self:
         """Set the configuration of the operation or the constant of this name, and return self."""
         return self._change(op_name_configs={**self.op_name_configs, op_name: op_config})
+
+    # What the passes of coremltools ask of a configuration; see `passes`.
+    _is_deprecated: ClassVar[bool] = False
+    _op_selector: ClassVar[None] = None
+
+    def _get_const_op_config(self, op: Any) -> Any:
+        return self._reference()._get_const_op_config(op)
+
+    def _get_op_config(self, op: Any) -> Any:
+        return self._reference()._get_op_config(op)
+
+    def _reference(self) -> Any:
+        import coremltools.optimize.coreml as reference
+
+        return reference.OptimizationConfig(
+            global_config=reference_config(self.global_config),
+            op_type_configs={name: reference_config(each) for name, each in self.op_type_configs.items()},
+            op_name_configs={name: reference_config(each) for name, each in self.op_name_configs.items()},
+        )
 
     def _change(self, **levels: Any) -> Self:
         # A configuration that a setter refuses stays as it was.
