@@ -93,3 +93,25 @@ class KeepZeros(Simulator):
     def encode(self, weight: Tensor) -> WeightEncoding:
         """Return the weight as sparse as it was."""
         return Sparse(self.mask, Dense(weight))
+
+
+class KeepEncoding(Simulator):
+    """Keep what a weight was compressed to before the training began, so that it can only be pruned further.
+
+    The weight is shown as it was, whatever an optimizer does to it; gradients pass as if it were trained.
+    """
+
+    values: Tensor
+
+    def __init__(self, encoding: WeightEncoding) -> None:
+        super().__init__()
+        self._encoding = encoding
+        self.register_buffer("values", encoding.decode())
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the weight as it was."""
+        return self.values.to(weight.dtype) + (weight - weight.detach())
+
+    def encode(self, weight: Tensor) -> WeightEncoding:  # noqa: ARG002  (that is its point)
+        """Return what the weight was."""
+        return self._encoding

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from corepress.algorithm import Simulator, Unsupported, generator_for
-from corepress.algorithm.simulator import KeepZeros
+from corepress.algorithm.simulator import KeepEncoding, KeepZeros
 from corepress.encoding import CompositionError, Dense, DenseForm, Form, Slot, Sparse, compose_forms, slot_for
 from corepress.encoding.host import on_host
 from corepress.errors import PlanError, StateError
@@ -76,6 +76,10 @@ def _simulators_for(
                 if name not in kept:
                     kept.add(name)
                     ready.append((weight, _owned(KeepZeros(now.mask).to(weight.tensor.device), owner, "sparsity")))
+            elif not isinstance(now, Dense) and _prunes_alone(blueprint, name):
+                if name not in kept:
+                    kept.add(name)
+                    ready.append((weight, _owned(KeepEncoding(now).to(weight.tensor.device), owner, "dense")))
             elif not isinstance(now, Dense):
                 raise PlanError(
                     f"{name}: it is stored as {now.form.describe()} already, which training would undo; "
@@ -95,6 +99,13 @@ def _simulators_for(
             ready.append((weight, _in_batch_norm(simulator, weight, target)))
     _require_composable(ready)
     return ready, refused
+
+
+def _prunes_alone(blueprint: Blueprint, name: str) -> bool:
+    """Tell whether the stages that train a weight only prune it: then palettes and integers can stay as they are."""
+    return all(
+        plan.stage.spec.produces == "sparsity" for plan in blueprint.stages if plan.training and name in plan.weights
+    )
 
 
 def _in_batch_norm(simulator: Simulator, weight: TorchWeight, target: TorchTarget) -> Simulator:

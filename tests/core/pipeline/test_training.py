@@ -182,10 +182,12 @@ def test_training_keeps_the_zeros_of_an_earlier_run(model, toys):
 def test_training_would_undo_a_palette(model, toys):
     compressed = Pipeline([Stage("sign")]).compress(model)
     with pytest.raises(PlanError) as caught:
-        Pipeline([Stage("magnitude")]).prepare(compressed, inplace=True)
+        Pipeline([Stage("linear_qat", {"global_config": {"activation_dtype": "float32"}})]).prepare(
+            compressed, torch.ones(1, 3, 8, 8), inplace=True
+        )
     assert str(caught.value) == (
         "0.weight: it is stored as 1-bit palette already, which training would undo; "
-        "stage 1 (magnitude) needs an uncompressed or a pruned weight; compress() works on it as it is"
+        "stage 1 (linear_qat) needs an uncompressed or a pruned weight; compress() works on it as it is"
     )
     assert type(compressed[5]) is nn.Linear
 
