@@ -8,6 +8,7 @@ import numpy as np
 
 from corepress.cli.commands import WrongUsage
 from corepress.coreml.interpreter.inputs import Input
+from corepress.coreml.raising import example_inputs
 
 
 def program_inputs(given: Sequence[str], expected: Iterable[Input], seed: int | None) -> dict[str, Any]:
@@ -24,9 +25,7 @@ def program_inputs(given: Sequence[str], expected: Iterable[Input], seed: int | 
             found[name] = array
     if seed is None:
         return found
-    rng = np.random.default_rng(seed)
-    generated = {each.name: _random(each, rng) for each in expected}
-    return generated | found
+    return example_inputs(tuple(expected), seed) | found
 
 
 def input_files(given: Sequence[str]) -> list[Path]:
@@ -47,13 +46,3 @@ def _read(text: str) -> dict[str, Any]:
             return {name: loaded} if is_named else dict(loaded)
     except Exception as error:
         raise WrongUsage(f"{path}: cannot read an array from it; write one with numpy.save or numpy.savez") from error
-
-
-def _random(expected: Input, rng: np.random.Generator) -> Any:
-    """Return a random array with the first or smallest shape that the program accepts."""
-    bounds = expected.bounds or tuple((n or 1, n) for n in expected.shape)
-    shape = expected.shapes[0] if expected.shapes else tuple(max(low, 1) for low, _ in bounds)
-    if expected.dtype.is_floating_point:
-        return rng.random(shape, np.float32)
-    # Zero is a valid index everywhere, in vocabularies of any size.
-    return np.zeros(shape, np.int32)

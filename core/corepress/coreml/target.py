@@ -21,17 +21,16 @@ from corepress.coreml.match import sanitized
 from corepress.coreml.program import (
     blocks,
     chosen_function,
-    load_program,
     open_model,
     replace_value,
     write_program,
 )
+from corepress.coreml.raising import raised, require_alike
 from corepress.coreml.read import SMALLEST_STORED, PackageWeight
 from corepress.coreml.storage.builder import OpBuilder
 from corepress.coreml.storage.chains import chain_types, scales_floats
 from corepress.coreml.storage.lowering import write_storage
 from corepress.coreml.weights import LAYERS, CoreMLWeight, use_of
-from corepress.errors import PlanError
 from corepress.pipeline.report import some_of
 from corepress.targets import Activation, Target, Weight
 from corepress.targets.deployment import DeploymentTarget
@@ -71,7 +70,8 @@ class CoreMLTarget(Target):
         if self.deployment > own:
             self.remarks = (f"the program is for {own}; what is made of it needs {self.deployment}",)
         self._allow_unknown_chains = allow_unknown_chains
-        self._program = _raised(self.model, own, self.deployment)
+        self._own = own
+        self._program = raised(self.model, own, self.deployment)
         self._function = function
         chosen = chosen_function(self._program, self.model.get_spec().description, function)
         self.states = {state.name: state.shape for state in states_of(chosen)}
@@ -220,7 +220,12 @@ class CoreMLTarget(Target):
         return quantize_activations(self._program, chosen, data)
 
     def result(self, made_by: Mapping[str, str] | None = None) -> Any:
-        """Return an MLModel whose compressed constants alone differ from those of the model that was opened."""
+        """Return an MLModel whose compressed constants alone differ from those of the model that was opened.
+
+        A program that was raised is run beside the old one; see `require_alike`.
+        """
+        if self.deployment != self._own:
+            require_alike(self.model, self._own, self.deployment)
         self._place_pending()
         entries = {provenance.PREFIX + key: value for key, value in (made_by or {}).items()}
         return write_program(self._program, self.model, entries, version=self.deployment)
@@ -269,24 +274,6 @@ def _place_bias(weight: CoreMLWeight) -> None:
         values = weight.bias.numpy().astype(old.val.dtype)
         new = mb.const(val=values, name=f"{old.name}_corrected", before_op=old.op)
         replace_value(old, new)
-
-
-def _raised(model: Any, own: DeploymentTarget, deployment: DeploymentTarget) -> Any:
-    """Return the program of a model, with the operations of a newer system where `deployment` is one.
-
-    Raises:
-        PlanError: an operation of the program is no longer there.
-    """
-    if deployment == own:
-        return load_program(model)
-    try:
-        return load_program(model, deployment)
-    except Exception as error:
-        load_program(model)  # A damaged package has an error of its own.
-        raise PlanError(
-            f"the program is for {own} and cannot be raised to {deployment}: {error}; weights that are compressed "
-            "already must be decompressed first (corepress_plugins.coreml.decompress_weights)"
-        ) from error
 
 
 def _why_not(constant: PackageWeight) -> str | None:

@@ -9,9 +9,12 @@ from torch import nn
 
 from corepress import Pipeline, Stage
 from corepress.cli.main import main
-from corepress.coreml import convert, inspect, run
+from corepress.coreml import convert, inspect, raising, run
+from corepress.coreml._coremltools import mb
+from corepress.coreml.program import replace_value
+from corepress.coreml.read import program_weights
 from corepress.coreml.target import CoreMLTarget
-from corepress.errors import PlanError
+from corepress.errors import ExportError, PlanError, PlanWarning
 from corepress.targets.deployment import DeploymentTarget
 
 BLOCKS = {"global_config": {"weight_dtype": "int4", "granularity": "per_block", "block_size": 4}}
@@ -88,3 +91,33 @@ def test_the_command_line_raises_a_package(tmp_path):
     made = CliRunner().invoke(main, [*command, str(tmp_path / "new.mlpackage"), "--target", "iOS18"])
     assert made.exit_code == 0, made.output
     assert {row.stored_as for row in inspect(tmp_path / "new.mlpackage").weights} >= {"3-bit palette"}
+
+
+def test_a_program_that_changes_when_it_is_raised_is_refused(monkeypatch):
+    network, example = CASES["images"]()
+    package = convert(network, (example,), minimum_deployment_target="iOS16")
+
+    def other(model, version=None):
+        program = load_program(model, version)
+        if version is not None:
+            weight = program_weights(program)[0]
+            with program.functions["main"]:
+                replace_value(weight.var, mb.const(val=weight.var.val + 1, before_op=weight.var.op))
+        return program
+
+    load_program = raising.load_program
+    monkeypatch.setattr(raising, "load_program", other)
+    with pytest.raises(ExportError, match="changes when it is raised from iOS16 to iOS18; convert the original model"):
+        CoreMLTarget(package, deployment=DeploymentTarget.iOS18).result()
+
+
+def test_a_program_that_cannot_be_run_is_raised_with_a_warning(monkeypatch):
+    network, example = CASES["images"]()
+    package = convert(network, (example,), minimum_deployment_target="iOS16")
+
+    def refuse(*_):
+        raise ExportError("no")
+
+    monkeypatch.setattr(raising, "Executable", refuse)
+    with pytest.warns(PlanWarning, match="raised to iOS18, and could not be run to compare both: no"):
+        CoreMLTarget(package, deployment=DeploymentTarget.iOS18).result()

@@ -323,19 +323,6 @@ def test_a_neural_network_is_refused():
     )
 
 
-def test_a_program_of_several_functions_is_refused(path, tmp_path):
-    description = ct.utils.MultiFunctionDescriptor()
-    description.add_function(str(path), "main", "first")
-    description.add_function(str(path), "main", "second")
-    description.default_function_name = "first"
-    ct.utils.save_multifunction(description, str(tmp_path / "both.mlpackage"))
-    with pytest.raises(PlanError) as caught:
-        compress(tmp_path / "both.mlpackage", ("kmeans", KMEANS))
-    assert str(caught.value) == (
-        "the program has several functions (first, second); compress each before they are joined"
-    )
-
-
 def test_what_is_no_model_is_refused():
     with pytest.raises(PlanError) as caught:
         compress(3, ("kmeans", KMEANS))
@@ -475,11 +462,11 @@ def test_a_program_for_ios16_is_raised_to_ios17_for_its_activations():
 
 def test_a_pipeline_loads_once_and_saves_once(path, monkeypatch):
     calls = []
-    for name in ("load_program", "write_program"):
+    for name in ("raised", "write_program"):
         real = getattr(target_module, name)
         monkeypatch.setattr(target_module, name, lambda *a, n=name, f=real, **k: (calls.append(n), f(*a, **k))[1])
     compress(path, ("magnitude", PRUNED), ("kmeans", KMEANS), ("rtn", {}))
-    assert calls == ["load_program", "write_program"]
+    assert calls == ["raised", "write_program"]
 
 
 def test_saving_replaces_a_package_whole_or_not_at_all(mlmodel, tmp_path, monkeypatch):
