@@ -86,3 +86,21 @@ def test_palettes_on_the_gpu_are_compressed_further_and_loaded_into_a_fresh_mode
     batch = tuple(tensor.cuda() for tensor in model.batches()[0])
     torch.testing.assert_close(fresh(*batch), again(*batch))
     assert_exports(fresh, model.batches()[0])
+
+
+@pytest.mark.parametrize("layer", [torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN])
+@pytest.mark.parametrize("algorithm", ["kmeans", "rtn", "gptq", "linear_qat", "dkm"])
+def test_recurrent_layers_are_compressed_on_the_gpu_and_exported(algorithm, layer):
+    torch.manual_seed(0)
+    model, batch = layer(8, 16, 2).cuda(), (torch.rand(5, 2, 8, device="cuda"),)
+    pipeline = pipeline_of([(algorithm, TWO_BITS if algorithm == "dkm" else {})])
+    if algorithm not in ("linear_qat", "dkm"):
+        finished = pipeline.compress(model, data=[batch])
+    else:
+        run = pipeline.begin(model, batch)
+        for _ in range(2):
+            run.model(*batch)[0].square().sum().backward()
+            run.step()
+        finished = run.finalize()
+    assert finished.weight_hh_l1.is_cuda
+    assert_exports(finished, tuple(tensor.cpu() for tensor in batch))
