@@ -5,7 +5,6 @@ from typing import Any
 from corepress.coreml._coremltools import mb, types
 from corepress.coreml.program import load_program, open_model, replace_value, write_program
 from corepress.coreml.read import PackageWeight, program_weights
-from corepress.errors import ExportError
 
 
 def decompress(model: Any) -> Any:
@@ -15,14 +14,10 @@ def decompress(model: Any) -> Any:
     or the path of an `.mlpackage`; it is not touched.
 
     Raises:
-        ExportError: it is no ML program, it has several functions, or it holds a chain of constant operations that no
-            encoding describes.
+        ExportError: it is no ML program, or it holds a chain of constant operations that no encoding describes.
     """
     model = open_model(model)
     program = load_program(model)
-    if len(program.functions) > 1:
-        names = ", ".join(sorted(program.functions))
-        raise ExportError(f"the program has several functions ({names}); decompress each before they are joined")
     compressed = [weight for weight in program_weights(program) if weight.compressed]
     values = [weight.value for weight in compressed]
     for weight, value in zip(compressed, values, strict=True):

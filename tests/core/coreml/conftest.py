@@ -67,7 +67,7 @@ def compress() -> Callable[[nn.Module, Mapping[str, WeightEncoding]], nn.Module]
 def through_package():
     """Write one weight into a package of its own and read it back."""
     from corepress.coreml._coremltools import ct, mb
-    from corepress.coreml.read import read_weights
+    from corepress.coreml.constants import read_weights
     from corepress.coreml.storage.builder import OpBuilder
     from corepress.coreml.storage.lowering import lower
 

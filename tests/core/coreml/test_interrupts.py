@@ -8,6 +8,16 @@ import pytest
 from corepress.coreml._coremltools import interrupts_kept
 
 
+@pytest.fixture(autouse=True)
+def _usual_handler():
+    """Test runners may handle Ctrl-C in their own way."""
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals are for the main thread")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupted_import(after):
     with interrupts_kept():
         try:

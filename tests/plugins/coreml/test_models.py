@@ -7,7 +7,8 @@ from coremltools.models.neural_network import NeuralNetworkBuilder
 from tests.networks.small import SmallNet
 from tests.plugins.coreml import programs
 
-from corepress.errors import ExportError, PlanError
+from corepress.coreml import read_weights
+from corepress.errors import ExportError
 from corepress_plugins.coreml import (
     OpLinearQuantizerConfig,
     OpMagnitudePrunerConfig,
@@ -43,15 +44,20 @@ def several_functions(tmp_path_factory):
 
 
 @pytest.mark.parametrize("function", COMPRESSING, ids=["palettize", "quantize", "prune"])
-def test_several_functions_are_refused(several_functions, function):
-    with pytest.raises(PlanError, match=r"several functions \(first, second\); compress each before they are joined"):
-        function(several_functions)
+def test_what_several_functions_share_is_compressed_once_and_decompressed_again(several_functions, function):
+    small = function(several_functions)
+    compressed = [weight for weight in read_weights(small) if weight.compressed]
+    assert compressed
+    assert len({weight.name for weight in compressed}) == len(compressed)
+    dense = decompress_weights(small)
+    for before, after in zip(compressed, (w for w in read_weights(dense) if len(w.shape) > 1), strict=False):
+        assert not after.compressed
+        assert torch.equal(before.value, after.value)
 
 
-@pytest.mark.parametrize("function", [decompress_weights, get_weights_metadata])
-def test_weights_of_several_functions_cannot_be_told_apart(several_functions, function):
-    with pytest.raises(ExportError, match=r"several functions"):
-        function(several_functions)
+def test_metadata_of_what_several_functions_share_are_those_of_one(several_functions):
+    # The three convolutions are equal, and one since the functions were joined.
+    assert list(get_weights_metadata(several_functions)) == ["conv1_w", "fc_w"]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)

@@ -9,7 +9,7 @@ import torch
 from tests.networks.images import SmallConvNet
 
 from corepress.coreml import Executable, convert, run
-from corepress.coreml._coremltools import ct, mb
+from corepress.coreml._coremltools import mb, op_types
 from corepress.coreml.interpreter import handlers
 from corepress.coreml.program import load_program
 from corepress.errors import ExportError, PluginError
@@ -159,15 +159,21 @@ def test_a_package_is_run_from_its_path(three_steps, tmp_path):
     assert run(tmp_path / "net.mlpackage", {"x": X})["other"].tolist() == np.sin(X).tolist()
 
 
-def test_an_unsupported_operation_is_named(program):
+def test_an_unsupported_operation_is_named(program, monkeypatch):
+    monkeypatch.delitem(handlers.BUILT_IN, "random_uniform")
     shape = np.int32([3])
     mlmodel = program(lambda x: mb.add(x=x, y=mb.random_uniform(shape=shape, name="noise")), {"x": X})
     with pytest.raises(ExportError) as caught:
         Executable(mlmodel)
     assert str(caught.value) == (
-        "noise: the interpreter cannot compute operation 'random_uniform'; "
+        "noise: the interpreter cannot compute operation 'random_uniform'; did you mean 'random_normal'?; "
         "a plugin can add it with the hook register_mil_ops"
     )
+
+
+def test_every_operation_of_coremltools_is_computed():
+    known = {op for op in op_types() if not op.startswith(("constexpr_", "_const")) and op != "const"}
+    assert known <= handlers.BUILT_IN.keys()
 
 
 def zeros(shape: tuple[int, ...], **_: object) -> torch.Tensor:
@@ -240,16 +246,3 @@ def test_an_operation_that_fails_is_named(program):
     with pytest.raises(ExportError) as caught:
         run(mlmodel, {"x": X, "i": np.int32([7])})
     assert str(caught.value) == "operation 'rows' (gather) failed: index out of range in self"
-
-
-def test_a_program_of_several_functions_is_refused(tmp_path, program):
-    for name in ("one", "two"):
-        program(lambda x: mb.relu(x=x), {"x": X}).save(str(tmp_path / f"{name}.mlpackage"))
-    both = ct.utils.MultiFunctionDescriptor()
-    both.add_function(str(tmp_path / "one.mlpackage"), "main", "one")
-    both.add_function(str(tmp_path / "two.mlpackage"), "main", "two")
-    both.default_function_name = "one"
-    ct.utils.save_multifunction(both, str(tmp_path / "both.mlpackage"))
-    with pytest.raises(ExportError) as caught:
-        run(tmp_path / "both.mlpackage", {"x": X})
-    assert str(caught.value) == "a program with one function 'main' can be run, this one has 'one', 'two'"
