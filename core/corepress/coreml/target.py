@@ -31,6 +31,7 @@ from corepress.coreml.storage.builder import OpBuilder
 from corepress.coreml.storage.chains import chain_types, scales_floats
 from corepress.coreml.storage.lowering import write_storage
 from corepress.coreml.weights import LAYERS, CoreMLWeight, use_of
+from corepress.errors import PlanError
 from corepress.pipeline.report import some_of
 from corepress.targets import Activation, Target, Weight
 from corepress.targets.deployment import DeploymentTarget
@@ -72,6 +73,10 @@ class CoreMLTarget(Target):
         self._allow_unknown_chains = allow_unknown_chains
         self._own = own
         self._program = raised(self.model, own, self.deployment)
+        if activations and self._has_functions:
+            raise PlanError(
+                "the program has several functions; quantize the activations of each of them before they are joined"
+            )
         self._function = function
         chosen = chosen_function(self._program, self.model.get_spec().description, function)
         self.states = {state.name: state.shape for state in states_of(chosen)}

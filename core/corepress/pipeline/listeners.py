@@ -26,6 +26,10 @@ def checked_listeners(given: object) -> tuple[ListenerOptions, list[Problem]]:
             problems.append(Problem(f"listeners.{name}", f"no active plugin is called {name!r}{hint}"))
         elif not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
             problems.append(Problem(f"listeners.{name}", f"must be a mapping of names to values, got {options!r}"))
+        elif not _is_plain(options):
+            problems.append(
+                Problem(f"listeners.{name}", f"must hold numbers, text, lists and mappings, got {options!r}")
+            )
     return ({}, problems) if problems else (copy.deepcopy(dict(given)), [])
 
 
@@ -33,6 +37,15 @@ def options_of(listeners: ListenerOptions, plugin: str) -> Mapping[str, Any]:
     """Return the options of a plugin, which its name or `distribution/name` may call."""
     bare = plugin.rpartition("/")[2]
     return next((options for name, options in listeners.items() if name in (plugin, bare)), {})
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether a value can be written into a recipe."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(each) for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _known() -> dict[str, str]:

@@ -93,6 +93,8 @@ def test_rules_reach_weights_of_one_name_in_both_functions(package):
 def test_what_needs_data_of_one_function_is_refused_before_any_work(package):
     with pytest.raises(PlanError, match="several functions; compress each of them before they are joined"):
         Pipeline([Stage("gptq")]).compress(package, data=[{"x": X}])
+    with pytest.raises(PlanError, match="quantize the activations of each of them before they are joined"):
+        Pipeline([Stage("rtn"), Stage("activation")]).compress(package, data=[{"x": X}])
     with pytest.raises(PlanError, match="function='main' is for packages; a Linear has no functions"):
         Pipeline(PALETTE).compress(nn.Linear(4, 4), function="main")
 

@@ -70,6 +70,7 @@ def test_a_state_is_restored_by_a_run_with_other_listeners(logger):
         ({"Loger": {}}, "no active plugin is called 'Loger'; did you mean 'Logger'"),
         ({"Logger": 3}, "must be a mapping of names to values, got 3"),
         ({"Logger": {3: 4}}, "must be a mapping of names to values"),
+        ({"Logger": {"file": open}}, "must hold numbers, text, lists and mappings"),
         ([], "must be a mapping of plugins to their options"),
     ],
 )
