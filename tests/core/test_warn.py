@@ -33,3 +33,16 @@ def test_a_warning_of_a_bound_compressor_points_to_the_line_that_called_it():
         pruner.prepare()
 
     assert [Path(warning.filename) for warning in caught] == [Path(__file__)]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_warning_of_a_worker_points_to_the_line_that_called_it(workers):
+    # The second layer is never called: no data reach it.
+    model = nn.Sequential(nn.Linear(8, 8))
+    model.beside = nn.Linear(8, 8)
+    model.forward = model[0].forward
+
+    with pytest.warns(PlanWarning, match="no calibration data reached") as caught:
+        Pipeline([Stage("gptq")]).compress(model, data=[torch.rand(4, 8)], workers=workers)
+
+    assert {Path(warning.filename) for warning in caught} == {Path(__file__)}

@@ -13,6 +13,7 @@ import attrs
 from tqdm import tqdm
 
 from corepress.pipeline.threads import one_thread, set_one_thread
+from corepress.warn import warn_user, warnings_kept
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -75,11 +76,15 @@ class ThreadExecutor:
             tqdm(desc=doing, total=sum(map(size, jobs)), delay=1, disable=None if doing else True, leave=False) as bar,
         ):
             queue = iter(jobs)
-            futures = deque(pool.submit(context.copy().run, function, job) for job in islice(queue, count * _AHEAD))
+            futures = deque(
+                pool.submit(context.copy().run, _done, function, job) for job in islice(queue, count * _AHEAD)
+            )
             try:
                 for job in jobs:
-                    result = futures.popleft().result()
-                    futures.extend(pool.submit(context.copy().run, function, job) for job in islice(queue, 1))
+                    result, told = futures.popleft().result()
+                    futures.extend(pool.submit(context.copy().run, _done, function, job) for job in islice(queue, 1))
+                    for message, category in told:
+                        warn_user(message, category)
                     bar.update(size(job))
                     yield result
                     # The results of the next jobs may need the memory of this one.
@@ -87,3 +92,9 @@ class ThreadExecutor:
             finally:
                 for future in futures:
                     future.cancel()
+
+
+def _done(function: Callable[[T], R], job: T) -> tuple[R, list[tuple[str, type[Warning]]]]:
+    """Return the result of a job and its warnings, which point to no line of the user's here."""
+    with warnings_kept() as told:
+        return function(job), told
