@@ -7,7 +7,7 @@ import click
 
 from corepress.cli import options
 from corepress.cli.commands import Command, WrongUsage
-from corepress.cli.input_options import function_option
+from corepress.cli.input_options import functions_option
 from corepress.cli.outputs import check_apart, check_writable, size_on_disk, source_of
 from corepress.files import overlap, replacing
 
@@ -48,7 +48,7 @@ _DEFAULT_TARGET = "iOS18"
     metavar="MODULE:NAME",
     help="Function that returns all model inputs. Default: 'example_inputs' in the module of MODEL.",
 )
-@function_option
+@functions_option
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @options.json_option
 @options.report_option

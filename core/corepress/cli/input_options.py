@@ -36,6 +36,7 @@ def input_options(command: F) -> F:
     return _INPUT(_RANDOM(_SEED(command)))
 
 
-function_option = click.option(
-    "--function", metavar="NAME", help="Function of the package, where it has several. Default: its default function."
-)
+_FUNCTION = "Function of the package, where it has several. Default: "
+
+function_option = click.option("--function", metavar="NAME", help=f"{_FUNCTION}its default function.")
+functions_option = click.option("--function", metavar="NAME", help=f"{_FUNCTION}all of them.")

@@ -6,6 +6,7 @@ import click
 
 from corepress.cli import options
 from corepress.cli.commands import Command
+from corepress.cli.input_options import functions_option
 from corepress.cli.json_output import echo_json
 
 
@@ -17,12 +18,13 @@ from corepress.cli.json_output import echo_json
     type=options.package_type,
     help="Show the signal-to-noise ratio of each weight, compared with this package of the same model.",
 )
+@functions_option
 @options.json_option
-def inspect(package: Path, against: Path | None, as_json: bool) -> None:
+def inspect(package: Path, against: Path | None, function: str | None, as_json: bool) -> None:
     """Show how a Core ML package stores each of its weights."""
     from corepress import coreml
 
-    found = coreml.inspect(package, against)
+    found = coreml.inspect(package, against, function=function)
     if as_json:
         echo_json(found.as_dict())
     else:

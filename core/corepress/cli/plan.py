@@ -6,6 +6,7 @@ import click
 
 from corepress.cli import options
 from corepress.cli.commands import Command
+from corepress.cli.input_options import functions_option
 from corepress.cli.outputs import check_apart, source_of
 
 
@@ -20,6 +21,7 @@ from corepress.cli.outputs import check_apart, source_of
     metavar="UNITS",
     help="Warn about published problems on these units: ALL, CPU_AND_NE, CPU_AND_GPU or CPU_ONLY.",
 )
+@functions_option
 @options.json_option
 @options.report_option
 def plan(
@@ -29,6 +31,7 @@ def plan(
     target: str | None,
     strict: bool,
     compute_units: str | None,
+    function: str | None,
     as_json: bool,
     report_file: Path | None,
 ) -> None:
@@ -45,5 +48,7 @@ def plan(
     pipeline = Pipeline.from_yaml(recipe)
     module = load_any(model, state)
     check_apart(outputs, {"MODEL": source_of(model)})
-    table = pipeline.plan(module, minimum_deployment_target=target, strict=strict, compute_units=compute_units)
+    table = pipeline.plan(
+        module, minimum_deployment_target=target, strict=strict, compute_units=compute_units, function=function
+    )
     options.print_table(table, as_json, report_file)

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from corepress.cli.commands import WrongUsage
-from corepress.coreml.interpreter.inputs import Input
-from corepress.coreml.raising import example_inputs
+from corepress.coreml.interpreter.inputs import Input, example_inputs
 
 
 def program_inputs(given: Sequence[str], expected: Iterable[Input], seed: int | None) -> dict[str, Any]:
@@ -25,7 +24,7 @@ def program_inputs(given: Sequence[str], expected: Iterable[Input], seed: int | 
             found[name] = array
     if seed is None:
         return found
-    return example_inputs(tuple(expected), seed) | found
+    return example_inputs(expected, seed) | found
 
 
 def input_files(given: Sequence[str]) -> list[Path]:

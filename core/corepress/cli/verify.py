@@ -6,6 +6,7 @@ import click
 
 from corepress.cli import options
 from corepress.cli.commands import Command
+from corepress.cli.input_options import function_option
 from corepress.cli.json_output import echo_json
 
 
@@ -28,6 +29,7 @@ from corepress.cli.json_output import echo_json
     type=click.FloatRange(min=0),
     help="Largest relative error of the outputs. Default: 1e-4, or 2e-2 in float16.",
 )
+@function_option
 @options.json_option
 def verify(
     package: Path,
@@ -36,6 +38,7 @@ def verify(
     shapes: tuple[str, ...],
     inputs_function: str | None,
     tolerance: float | None,
+    function: str | None,
     as_json: bool,
 ) -> None:
     """Compare a Core ML package with MODEL.
@@ -51,7 +54,7 @@ def verify(
 
     module = load_model(model, state)
     inputs = example_inputs(shapes, inputs_function, model) if shapes or inputs_function else None
-    found = coreml.verify(package, module, inputs, tolerance=tolerance)
+    found = coreml.verify(package, module, inputs, tolerance=tolerance, function=function)
     if as_json:
         echo_json(found.as_dict())
     else:

@@ -1,5 +1,6 @@
 """Comparison: what two packages of one model store, and how far apart they are."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -10,8 +11,9 @@ from corepress.coreml.feeding import by_name
 from corepress.coreml.fidelity import fidelity
 from corepress.coreml.inspection import is_shown, stored_as
 from corepress.coreml.interpreter import Executable
+from corepress.coreml.interpreter.inputs import Input
 from corepress.coreml.pairing import paired, weight_fidelity
-from corepress.coreml.program import load_program, open_model
+from corepress.coreml.program import load_program, names_where_several, open_model
 from corepress.coreml.read import PackageWeight
 from corepress.coreml.table import table
 
@@ -120,19 +122,21 @@ def _weight_cells(row: WeightDifference) -> tuple[object, ...]:
     return (row.name, row.a.stored_as, row.b.stored_as, f"{row.a.nbytes:,}", f"{row.b.nbytes:,}", snr, largest)
 
 
-def diff(a: Any, b: Any, example_inputs: Any = None) -> Difference:
+def diff(a: Any, b: Any, example_inputs: Any = None, *, function: str | None = None) -> Difference:
     """Compare two packages of one model: what each stores of every weight, and how far `b` is from `a`.
 
     Weights are those that `inspect` lists. They, and layers, are matched by name, but for what the converter and the
     compression tools append (`_to_fp16`, `_palettized`, ...). With `example_inputs` both run in the interpreter, and
     every floating-point value that both compute in the same shape is compared; all of them are held at once.
+    `function` names the function that is compared, of a package that has several; by default the weights of all are,
+    and the default one runs. A package of one function is compared with it as a whole.
 
     `a` and `b` are MLModels or paths of `.mlpackage`s; `example_inputs` an array or tensor, a tuple or list of them in
-    the order of the programs' inputs, or a dict by name. Raises ExportError when one is no ML program, or cannot be run
-    on these inputs.
+    the order of the programs' inputs, or a dict by name. Raises ExportError when one is no ML program, has no such
+    function, or cannot be run on these inputs.
     """
-    first, second = open_model(a), open_model(b)
-    here, there = distinct_weights(load_program(first)), distinct_weights(load_program(second))
+    packages, programs, names = _opened(a, b, function)
+    here, there = (distinct_weights(program, name) for program, name in zip(programs, names, strict=True))
     shown = {weight.name: weight for weight in here if is_shown(weight)}
     others = {weight.name: weight for weight in there if is_shown(weight)}
     pairs = paired(shown, others)
@@ -141,9 +145,22 @@ def diff(a: Any, b: Any, example_inputs: Any = None) -> Difference:
         weights=tuple(_compared(one, other) for one, other in pairs),
         only_in_a=tuple(_stored(weight) for weight in shown.values() if id(weight) not in found),
         only_in_b=tuple(_stored(weight) for weight in others.values() if id(weight) not in found),
-        layers=() if example_inputs is None else _layers(first, second, example_inputs),
+        layers=() if example_inputs is None else _layers(packages, names, example_inputs),
         nbytes=(sum(weight.nbytes for weight in here), sum(weight.nbytes for weight in there)),
     )
+
+
+def inputs_of_both(a: Any, b: Any, function: str | None = None) -> tuple[Input, ...]:
+    """Return the inputs that both packages take; see `diff`."""
+    packages, _, names = _opened(a, b, function)
+    return Executable(packages[0], function=names[0]).inputs
+
+
+def _opened(a: Any, b: Any, function: str | None) -> tuple[list[Any], list[Any], list[str | None]]:
+    """Return the models, their programs, and the name of the function that is compared of each."""
+    packages = [open_model(a), open_model(b)]
+    programs = [load_program(package) for package in packages]
+    return packages, programs, list(names_where_several(programs, function))
 
 
 def _stored(weight: PackageWeight) -> StoredWeight:
@@ -156,8 +173,12 @@ def _compared(a: PackageWeight, b: PackageWeight) -> WeightDifference:
     return WeightDifference(_stored(a), _stored(b), snr_db, largest)
 
 
-def _layers(a: Any, b: Any, inputs: Any) -> tuple[LayerDifference, ...]:
-    outputs = {feature.name for feature in a.get_spec().description.output}
+def _layers(packages: Iterable[Any], names: Iterable[str | None], inputs: Any) -> tuple[LayerDifference, ...]:
+    """Run a function of both packages, and compare what they compute."""
+    a, b = (
+        Executable(package, intermediates=True, function=name) for package, name in zip(packages, names, strict=True)
+    )
+    outputs = {feature.name for feature in a.interface.output}
     rows = []
     for (name, wanted), (_, found) in paired(_computed(a, inputs), _computed(b, inputs)):
         if wanted.shape == found.shape:
@@ -168,9 +189,8 @@ def _layers(a: Any, b: Any, inputs: Any) -> tuple[LayerDifference, ...]:
     return tuple(rows)
 
 
-def _computed(package: Any, inputs: Any) -> dict[str, tuple[str, Any]]:
+def _computed(executable: Executable, inputs: Any) -> dict[str, tuple[str, Any]]:
     """Return every floating-point array that a program computes, with its name, by name."""
-    executable = Executable(package, intermediates=True)
     values = executable.run(by_name(inputs, executable.inputs))
     return {
         name: (name, value)

@@ -1,13 +1,14 @@
 """Constants of a program, each once: those that several functions share are one weight."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 import attrs
 import numpy as np
 
-from corepress.coreml.program import load_program, open_model, with_nested
+from corepress.coreml.program import functions_of, load_program, open_model, with_nested
 from corepress.coreml.read import PackageWeight, block_weights
 from corepress.coreml.storage.parsing import chain_of
 
@@ -25,35 +26,39 @@ class SharedConstant:
         return attrs.evolve(next(iter(self.held.values())), name=self.name)
 
 
-def read_weights(model: Any) -> list[PackageWeight]:
+def read_weights(model: Any, function: str | None = None) -> list[PackageWeight]:
     """Return every weight of an ML program, in the order of its operations, those of nested blocks included.
 
-    `model` is an MLModel or the path of an `.mlpackage`. Constants count as weights when they are floating-point
-    tensors; one that several functions share counts once. Raises ExportError when it is no ML program.
+    `model` is an MLModel or the path of an `.mlpackage`; `function` the only one of its functions that is read, by
+    default all are. Constants count as weights when they are floating-point tensors; one that several functions share
+    counts once. Raises ExportError when it is no ML program, or has no such function.
     """
-    return distinct_weights(load_program(open_model(model)))
+    return distinct_weights(load_program(open_model(model)), function)
 
 
-def distinct_weights(program: Any) -> list[PackageWeight]:
-    """Return the weights of a MIL program; see `read_weights`."""
-    return [each.first for each in shared_constants(program)]
+def distinct_weights(program: Any, function: str | None = None) -> list[PackageWeight]:
+    """Return the weights of a MIL program; see `read_weights`. Those of one function have the names that it knows."""
+    shared = shared_constants(program, function)
+    return [each.first if function is None else each.held[function] for each in shared]
 
 
 def shared_constants(program: Any, function: str | None = None) -> list[SharedConstant]:
     """Return the constants of a program, those of one `function` where it is given, the main function first.
 
-    Constants of one name that differ between functions are told apart by `function.name`.
+    Constants of one name that differ between functions are told apart by `function.name`. Raises ExportError for an
+    unknown function.
     """
+    wanted = functions_of(program, function)
     grouped: dict[tuple[str, bytes], dict[str, PackageWeight]] = {}
-    for name, each in sorted(program.functions.items(), key=lambda item: item[0] != "main"):
+    for name, each in functions_of(program).items():
         for weight in (weight for block in with_nested(each) for weight in block_weights(block)):
             key = (weight.name, _digest(weight) if len(program.functions) > 1 else b"")
             grouped.setdefault(key, {})[name] = weight
-    names = [name for name, _ in grouped]
+    uses = Counter(name for name, _ in grouped)
     return [
-        SharedConstant(name if names.count(name) == 1 else f"{next(iter(held))}.{name}", held)
+        SharedConstant(name if uses[name] == 1 else f"{next(iter(held))}.{name}", held)
         for (name, _), held in grouped.items()
-        if function is None or function in held
+        if not wanted.keys().isdisjoint(held)
     ]
 
 

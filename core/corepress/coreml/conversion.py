@@ -12,7 +12,7 @@ from corepress.algorithm import Simulator
 from corepress.coreml import provenance
 from corepress.coreml._coremltools import ct, undisturbed
 from corepress.coreml.composed import compose
-from corepress.coreml.markers import Marked, marked_copy
+from corepress.coreml.markers import Codes, Marked, marked_copy
 from corepress.coreml.origins import origins
 from corepress.coreml.place import place
 from corepress.coreml.program import load_program, write_program
@@ -57,8 +57,7 @@ def convert(
     weights = _compressed_weights(model, target)
     if convert_options.get("compute_precision") is not ct.precision.FLOAT32:
         _warn_of_underflow(weights)
-    clone, codes = marked_copy(model, weights)
-    compose(clone)
+    clone, codes = _copy_for_tracing(model, weights)
     arguments, names = as_arguments(model, example_inputs)
     traced, output_names = trace(clone, arguments, names)
     writer_options = {
@@ -107,6 +106,13 @@ def _compressed_weights(model: nn.Module, target: DeploymentTarget) -> list[Mark
     return compressed
 
 
+def _copy_for_tracing(model: nn.Module, weights: Iterable[Marked]) -> tuple[nn.Module, Codes]:
+    """Return a copy of the model of operations that the converter knows, and what its markers stand for."""
+    clone, codes = marked_copy(model, weights)
+    compose(clone)
+    return clone, codes
+
+
 def _warn_of_underflow(weights: Iterable[Marked], most: float = 0.01) -> None:
     """Say which weights are so small that float16 no longer tells their values apart."""
     lost = []
@@ -125,17 +131,16 @@ def _warn_of_underflow(weights: Iterable[Marked], most: float = 0.01) -> None:
         )
 
 
-def _converted(traced: Any, target: DeploymentTarget, options: dict[str, Any]) -> Any:
-    pipeline = copy.deepcopy(options.pop("pass_pipeline", ct.PassPipeline.DEFAULT))
+def _converted(traced: Any, target: DeploymentTarget, options: Mapping[str, Any]) -> Any:
+    pipeline = copy.deepcopy(options.get("pass_pipeline", ct.PassPipeline.DEFAULT))
     pipeline.remove_passes({_PASS_THAT_MOVES_MARKERS})
     with undisturbed():
         try:
             return ct.convert(
                 traced,
                 minimum_deployment_target=getattr(ct.target, target.name),
-                pass_pipeline=pipeline,
                 skip_model_load=True,
-                **{"convert_to": "mlprogram", **options},
+                **{"convert_to": "mlprogram", **options, "pass_pipeline": pipeline},
             )
         except Exception as error:
             reason = str(error) or repr(error)
@@ -143,13 +148,12 @@ def _converted(traced: Any, target: DeploymentTarget, options: dict[str, Any]) -
 
 
 def _converts_uncompressed(
-    model: nn.Module, weights: Sequence[Marked], inputs: Any, target: DeploymentTarget, options: dict[str, Any]
+    model: nn.Module, weights: Sequence[Marked], inputs: Any, target: DeploymentTarget, options: Mapping[str, Any]
 ) -> bool:
     """Tell whether it is the compressed weights that are in the way of a conversion."""
     if not weights:
         return False
-    clone, _ = marked_copy(model, ())
-    compose(clone)
+    clone, _ = _copy_for_tracing(model, ())
     try:
         _converted(trace(clone, *inputs)[0], target, options)
     except ExportError:

@@ -8,7 +8,7 @@ import torch
 
 from corepress.coreml.constants import distinct_weights
 from corepress.coreml.pairing import paired, weight_fidelity
-from corepress.coreml.program import load_program, open_model
+from corepress.coreml.program import load_program, names_where_several, open_model
 from corepress.coreml.provenance import provenance_of
 from corepress.coreml.read import PackageWeight, integer_nbytes
 from corepress.coreml.table import table
@@ -86,23 +86,25 @@ def _snr(weight: InspectedWeight) -> str:
     return "" if weight.snr_db is None else f"{weight.snr_db:.2f}"
 
 
-def inspect(mlmodel: Any, against: Any = None) -> Inspection:
+def inspect(mlmodel: Any, against: Any = None, *, function: str | None = None) -> Inspection:
     """Return what an ML program stores: form, bits, bytes, sparsity and distinct values of each weight.
 
     With `against`, another package of the same model, also the signal-to-noise ratio of each weight against the one
-    there; see `diff` for how they are matched.
+    there; see `diff` for how they are matched, and what `function` is.
 
-    Both are MLModels or the paths of `.mlpackage`s. Raises ExportError when one is no ML program.
+    Both are MLModels or the paths of `.mlpackage`s. Raises ExportError when one is no ML program, or has no such
+    function.
     """
     package = open_model(mlmodel)
     reference = None if against is None else open_model(against)
-    program = load_program(package)
-    weights = distinct_weights(program)
+    program, *others = (load_program(each) for each in (package, reference) if each is not None)
+    own, *names = names_where_several((program, *others), function)
+    weights = distinct_weights(program, own)
     shown = [weight for weight in weights if is_shown(weight)]
-    ratios = {} if reference is None else _ratios(shown, distinct_weights(load_program(reference)))
+    ratios = _ratios(shown, distinct_weights(others[0], names[0])) if others else {}
     return Inspection(
         weights=tuple(_inspected(weight, ratios.get(weight.name)) for weight in shown),
-        other_nbytes=sum(w.nbytes for w in weights) - sum(w.nbytes for w in shown) + integer_nbytes(program),
+        other_nbytes=sum(w.nbytes for w in weights) - sum(w.nbytes for w in shown) + integer_nbytes(program, own),
         target=str(DeploymentTarget.of_specification(package.get_spec().specificationVersion)),
         made_by=provenance_of(package),
         compared=reference is not None,

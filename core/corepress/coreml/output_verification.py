@@ -15,7 +15,7 @@ from corepress.coreml.interpreter import Executable
 from corepress.coreml.interpreter.inputs import Input
 from corepress.coreml.interpreter.values import type_name
 from corepress.coreml.markers import marked_copy
-from corepress.coreml.program import blocks, load_program
+from corepress.coreml.program import load_program, with_nested
 from corepress.coreml.trace import as_arguments
 from corepress.errors import VerificationError
 
@@ -39,29 +39,29 @@ class VerifiedOutput:
 
 
 def verify_outputs(
-    package: Any, model: nn.Module, example_inputs: Any, tolerance: float | None
+    package: Any, model: nn.Module, example_inputs: Any, tolerance: float | None, name: str
 ) -> tuple[VerifiedOutput, ...]:
-    """Run the package and a copy of the model on the example inputs, and compare every output.
+    """Run the function `name` of the package and a copy of the model on the example inputs; compare every output.
 
     Raises VerificationError naming the first output whose relative error is above `tolerance`, and ExportError when
     the package cannot be run or does not take these inputs.
     """
     arguments, names = as_arguments(model, example_inputs)
-    program = load_program(package)
-    executable = Executable(package)
+    function = load_program(package).functions[name]
+    executable = Executable(package, function=name)
     inputs = _inputs(arguments, names, executable.inputs)
     copy, _ = marked_copy(model, ())
     state = _state(executable, copy)
-    found = dict(_arrays(executable.run(_before_scaling(program, inputs), state=state)))
+    found = dict(_arrays(executable.run(_before_scaling(function, inputs), state=state)))
     wanted = list(_tensors(_run(copy, arguments, names)))
     if len(wanted) > len(found):
         # The converter makes one output of those that are always equal.
         wanted = _without_repeated(wanted)
     if len(wanted) != len(found):
         raise VerificationError(f"the model returns {len(wanted)} tensors, the package {len(found)}: {listed(found)}")
-    precision = "float16" if _is_half(program) else "float32"
+    precision = "float16" if _is_half(function) else "float32"
     limit = _LIMITS[precision] if tolerance is None else tolerance
-    if tolerance is None and any(op.op_type == "quantize" for op in program.functions["main"].operations):
+    if tolerance is None and any(op.op_type == "quantize" for op in function.operations):
         # A value half-way between two integers may be either of them.
         limit = max(limit, _LIMIT_QUANTIZED)
     return tuple(
@@ -77,9 +77,9 @@ def _inputs(arguments: Sequence[Tensor], names: Sequence[str | None], expected: 
     return by_name(named if len(named) == len(arguments) else tuple(arguments), expected)
 
 
-def _before_scaling(program: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def _before_scaling(function: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the inputs with the pixels that the program scales and shifts to become the example, for its images."""
-    operations = {op.name: op for op in program.functions["main"].operations}
+    operations = {op.name: op for op in function.operations}
     found = {}
     for name, value in inputs.items():
         shift, scale = operations.get(f"{name}__biased__"), operations.get(f"{name}__scaled__")
@@ -125,8 +125,9 @@ def _arrays(outputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _is_half(program: Any) -> bool:
-    return any(type_name(var) == "fp16" for block in blocks(program) for op in block.operations for var in op.outputs)
+def _is_half(function: Any) -> bool:
+    operations = (op for block in with_nested(function) for op in block.operations)
+    return any(type_name(var) == "fp16" for op in operations for var in op.outputs)
 
 
 def _verified(name: str, found: Any, wanted: Any, limit: float, precision: str) -> VerifiedOutput:

@@ -1,4 +1,4 @@
-"""Parts: dense weights that a package holds in another order of their parts, or in several constants."""
+"""Parts: weights that a package holds in another order of their parts, or in several constants."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,7 +10,7 @@ from corepress.coreml.storage.parsing import rounding_of
 
 
 def constants_of_parts(values: Tensor, axis: int, parts: int, among: Iterable[PackageWeight]) -> list[PackageWeight]:
-    """Return the uncompressed constants that hold every part of a weight; none where a part is missing.
+    """Return the constants that hold every part of a weight; none where a part is missing.
 
     The weight has `parts` equal parts along an axis.
     """
@@ -18,7 +18,7 @@ def constants_of_parts(values: Tensor, axis: int, parts: int, among: Iterable[Pa
     found: dict[str, PackageWeight] = {}
     missing = set(range(parts))
     for constant in among:
-        if constant.compressed or not _fits(constant.shape, pieces[0].shape, axis):
+        if not _fits(constant.shape, pieces[0].shape, axis):
             continue
         held = set(_held(pieces, constant, axis))
         if held:

@@ -1,7 +1,7 @@
 """Programs in memory: load the MIL program of a package, walk it, and write it back as it is."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,15 @@ def open_model(model: Any) -> Any:
         model = open_package(Path(model))
     if not isinstance(model, ct.models.MLModel):
         raise ExportError(f"expected an MLModel or the path of an .mlpackage, not {type(model).__name__}")
-    kind = model.get_spec().WhichOneof("Type")
+    spec = model.get_spec()  # a copy of the whole specification
+    kind = spec.WhichOneof("Type")
     if kind is None:
         raise ExportError("the model is empty; its package may be damaged")
     if kind != "mlProgram":
         raise ExportError(
             f"the model is of type {kind}, not an ML program; convert it again with convert_to='mlprogram'"
         )
-    DeploymentTarget.of_specification(model.get_spec().specificationVersion)
+    DeploymentTarget.of_specification(spec.specificationVersion)
     return model
 
 
@@ -43,28 +44,59 @@ def load_program(mlmodel: Any, version: int | None = None) -> Any:
         )
 
 
-def blocks(program: Any) -> Iterator[Any]:
-    """Yield the functions of a program and all blocks nested in them, the main function first."""
-    for _, function in sorted(program.functions.items(), key=lambda item: item[0] != "main"):
-        yield from with_nested(function)
+def functions_of(program: Any, name: str | None = None) -> dict[str, Any]:
+    """Return the functions of a program by name, the main one first: all of them, or the one of a name.
 
-
-def chosen_function(program: Any, description: Any, name: str | None = None) -> Any:
-    """Return a function of a program: the one of that name, by default the main one, or the model's default.
-
-    Raises ExportError for an unknown name, and where there are several functions and none is the default.
+    Raises ExportError for an unknown name.
     """
     functions = program.functions
-    name = name or (description.defaultFunctionName if description is not None else None) or "main"
+    if name is None:
+        # The order in which a package lists them differs between processes.
+        return {key: functions[key] for key in sorted(functions, key=lambda key: (key != "main", key))}
     if name in functions:
-        return functions[name]
+        return {name: functions[name]}
     near = did_you_mean(name, functions) or f"; it has {listed(sorted(functions))}"
     raise ExportError(f"the program has no function {name!r}{near}")
 
 
-def interface_of(description: Any, function: Any) -> Any:
+def blocks(program: Any, function: str | None = None) -> Iterator[Any]:
+    """Yield the functions of a program, or one of them, and all blocks nested in them; see `functions_of`."""
+    for each in functions_of(program, function).values():
+        yield from with_nested(each)
+
+
+def name_of_function(program: Any, description: Any = None, name: str | None = None) -> str:
+    """Return the name of a function of a program: by default that of its only one, or the default of the description.
+
+    Raises ExportError for an unknown name, and where there are several functions and none is the default.
+    """
+    default = description.defaultFunctionName if description is not None else None
+    only = next(iter(program.functions)) if len(program.functions) == 1 else None
+    (found,) = functions_of(program, name or default or only or "main")
+    return found
+
+
+def chosen_function(program: Any, description: Any = None, name: str | None = None) -> Any:
+    """Return a function of a program; see `name_of_function`."""
+    return program.functions[name_of_function(program, description, name)]
+
+
+def names_where_several(programs: Sequence[Any], name: str | None) -> Iterator[str | None]:
+    """Yield, for each of the programs that are compared, the name of a function where it has several.
+
+    A program of one function is compared as a whole with a function of another program, whatever it is called.
+
+    Raises ExportError for an unknown name.
+    """
+    several = any(len(program.functions) > 1 for program in programs)
+    for program in programs:
+        is_whole = name is None or (several and len(program.functions) == 1)
+        yield None if is_whole else name_of_function(program, name=name)
+
+
+def interface_of(description: Any, function: str) -> Any:
     """Return what the description of a model says of the inputs and outputs of a function."""
-    return next((each for each in description.functions if each.name == function.name), description)
+    return next((each for each in description.functions if each.name == function), description)
 
 
 def with_nested(block: Any) -> Iterator[Any]:

@@ -5,13 +5,11 @@ from typing import Any
 import numpy as np
 
 from corepress.coreml.interpreter import Executable
-from corepress.coreml.interpreter.inputs import Input
-from corepress.coreml.program import load_program
+from corepress.coreml.interpreter.inputs import example_inputs
+from corepress.coreml.program import functions_of, load_program
 from corepress.errors import ExportError, PlanError
 from corepress.targets.deployment import DeploymentTarget
 from corepress.warn import warn_user
-
-_SEED = 0
 
 
 def raised(model: Any, own: DeploymentTarget, deployment: DeploymentTarget) -> Any:
@@ -33,7 +31,7 @@ def raised(model: Any, own: DeploymentTarget, deployment: DeploymentTarget) -> A
 
 
 def require_alike(model: Any, own: DeploymentTarget, deployment: DeploymentTarget) -> None:
-    """Run a program and what it is raised to on the same random inputs.
+    """Run each function of a program and of what it is raised to on the same random inputs.
 
     A program that the interpreter cannot run is warned about.
 
@@ -41,34 +39,25 @@ def require_alike(model: Any, own: DeploymentTarget, deployment: DeploymentTarge
         ExportError: an output differs.
     """
     try:
-        before = Executable(model)
-        inputs = example_inputs(before.inputs)
-        wanted = before.run(inputs)
-        found = Executable(load_program(model, deployment)).run(inputs)
+        new = load_program(model, deployment)
+        computed = {name: _computed_by_both(model, new, name) for name in functions_of(new)}
     except ExportError as error:
         warn_user(f"the program for {own} was raised to {deployment}, and could not be run to compare both: {error}")
         return
-    for name, value in wanted.items():
-        if not _same(value, found.get(name)):
-            raise ExportError(
-                f"output {name!r} of the program changes when it is raised from {own} to {deployment}; convert the "
-                f"original model with minimum_deployment_target={str(deployment)!r}, or leave the target out"
-            )
+    for function, (wanted, found) in computed.items():
+        for name, value in wanted.items():
+            if not _same(value, found.get(name)):
+                where = f"output {name!r} of the program" if len(computed) == 1 else f"output {name!r} of {function!r}"
+                raise ExportError(
+                    f"{where} changes when it is raised from {own} to {deployment}; convert the "
+                    f"original model with minimum_deployment_target={str(deployment)!r}, or leave the target out"
+                )
 
 
-def example_inputs(expected: tuple[Input, ...], seed: int = _SEED) -> dict[str, Any]:
-    """Return random arrays for inputs by name, in the first or smallest shape that the program accepts."""
-    numbers = np.random.default_rng(seed)
-    return {each.name: _random(each, numbers) for each in expected}
-
-
-def _random(expected: Input, numbers: np.random.Generator) -> Any:
-    bounds = expected.bounds or tuple((n or 1, n) for n in expected.shape)
-    shape = expected.shapes[0] if expected.shapes else tuple(max(low, 1) for low, _ in bounds)
-    if expected.dtype.is_floating_point:
-        return numbers.random(shape, np.float32)
-    # Zero is a valid index everywhere, in vocabularies of any size.
-    return np.zeros(shape, np.int32)
+def _computed_by_both(model: Any, new: Any, function: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    before = Executable(model, function=function)
+    inputs = example_inputs(before.inputs)
+    return before.run(inputs), Executable(new, function=function).run(inputs)
 
 
 def _same(one: Any, other: Any) -> bool:

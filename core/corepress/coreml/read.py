@@ -73,9 +73,9 @@ class PackageWeight:
         return int(torch.bincount(patterns, minlength=1).count_nonzero())
 
 
-def program_weights(program: Any) -> list[PackageWeight]:
-    """Return every weight of a MIL program, in every block of every function; see `read_weights`."""
-    return [weight for block in blocks(program) for weight in block_weights(block)]
+def program_weights(program: Any, function: str | None = None) -> list[PackageWeight]:
+    """Return every weight of a MIL program, in every block of every function or of one; see `read_weights`."""
+    return [weight for block in blocks(program, function) for weight in block_weights(block)]
 
 
 def block_weights(block: Any) -> list[PackageWeight]:
@@ -84,9 +84,11 @@ def block_weights(block: Any) -> list[PackageWeight]:
     return [weight for op in stored for weight in _weight(op)]
 
 
-def integer_nbytes(program: Any) -> int:
+def integer_nbytes(program: Any, function: str | None = None) -> int:
     """Return the stored bytes of the tensors of integers that operations read, such as the table of an embedding."""
-    constants = (op.outputs[0] for block in blocks(program) for op in block.operations if op.op_type == "const")
+    constants = (
+        op.outputs[0] for block in blocks(program, function) for op in block.operations if op.op_type == "const"
+    )
     return sum(
         packed_nbytes(int(np.size(var.val)), var.dtype.get_bitwidth())
         for var in constants

@@ -66,7 +66,8 @@ class CoreMLTarget(Target):
         function: str | None = None,
     ) -> None:
         self.model = open_model(model)
-        own = DeploymentTarget.of_specification(self.model.get_spec().specificationVersion)
+        spec = self.model.get_spec()
+        own = DeploymentTarget.of_specification(spec.specificationVersion)
         self.deployment = max(own, DeploymentTarget.iOS17 if activations else DeploymentTarget.iOS16, deployment or own)
         if self.deployment > own:
             self.remarks = (f"the program is for {own}; what is made of it needs {self.deployment}",)
@@ -78,13 +79,13 @@ class CoreMLTarget(Target):
                 "the program has several functions; quantize the activations of each of them before they are joined"
             )
         self._function = function
-        chosen = chosen_function(self._program, self.model.get_spec().description, function)
+        chosen = chosen_function(self._program, spec.description, function)
         self.states = {state.name: state.shape for state in states_of(chosen)}
         self.remarks += _refused_chains(self._constants)
 
     @cached_property
     def _shared(self) -> list[SharedConstant]:
-        return shared_constants(self._program, self._function)
+        return shared_constants(self._program)
 
     @cached_property
     def _constants(self) -> list[PackageWeight]:
@@ -110,7 +111,7 @@ class CoreMLTarget(Target):
                 tuple(each.held.values())[1:],
             )
             for each in self._shared
-            if _why_not(each.first) is None
+            if self._why_not(each) is None
         ]
 
     def copy(self, rewritten: Iterable[Weight] = (), *, temporary: bool = False) -> Self:  # noqa: ARG002  (values are written with the program)
@@ -158,8 +159,13 @@ class CoreMLTarget(Target):
 
     def others(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Return shape and reason of every constant that is no compressible weight."""
-        reasons = ((constant, _why_not(constant)) for constant in self._constants)
-        return {constant.name: (constant.shape, reason) for constant, reason in reasons if reason is not None}
+        reasons = ((each, self._why_not(each)) for each in self._shared)
+        return {each.name: (each.first.shape, reason) for each, reason in reasons if reason is not None}
+
+    def _why_not(self, constant: SharedConstant) -> str | None:
+        if self._function is not None and self._function not in constant.held:
+            return f"function {self._function!r} does not use it"
+        return _why_not(constant.first)
 
     def why_not_gathered(self, spec: StatisticSpec) -> str | None:
         """Return why a statistic cannot be gathered: it needs a loss, torch modules, or one function alone."""

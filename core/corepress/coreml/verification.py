@@ -1,6 +1,6 @@
 """Verification: whether a package holds the weights of a model, bit for bit, and computes what it computes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -13,7 +13,7 @@ from corepress.coreml.markers import Held, Marked
 from corepress.coreml.match import PackageWeights
 from corepress.coreml.output_verification import VerifiedOutput, verify_outputs
 from corepress.coreml.parts import constants_of_parts
-from corepress.coreml.program import load_program, open_model
+from corepress.coreml.program import load_program, name_of_function, open_model
 from corepress.coreml.provenance import is_ours, parts_of_weights, placed_weights, unused_weights
 from corepress.coreml.read import PackageWeight, program_weights
 from corepress.coreml.storage.exactness import exact_storage
@@ -80,7 +80,12 @@ class Verification:
 
 
 def verify(
-    mlmodel: Any, model: nn.Module, example_inputs: Any = None, *, tolerance: float | None = None
+    mlmodel: Any,
+    model: nn.Module,
+    example_inputs: Any = None,
+    *,
+    tolerance: float | None = None,
+    function: str | None = None,
 ) -> Verification:
     """Compare every weight that a package decodes to with the torch model, bit for bit, and what both compute.
 
@@ -96,11 +101,13 @@ def verify(
     activations are quantized, since a value half-way between two integers may become either of them. States begin as
     the buffers of the model; an image input gets the pixels that the program scales to the example.
 
-    `mlmodel` is an MLModel or the path of an `.mlpackage`.
+    `mlmodel` is an MLModel or the path of an `.mlpackage`; `function` names the one of its functions that the model was
+    converted to, by default the default one.
 
     Raises VerificationError naming the first weight that is missing, stored in another way than the model says, or
     different (with index and both values), or else the first output that differs, with its SNR; and ExportError when
-    `mlmodel` is no ML program, or cannot be run on these inputs, and when `model` is not finalized.
+    `mlmodel` is no ML program, has no such function, or cannot be run on these inputs, and when `model` is not
+    finalized.
     """
     if tolerance is not None and not tolerance >= 0:
         raise ExportError(f"tolerance must be 0 or more, not {tolerance!r}")
@@ -109,14 +116,18 @@ def verify(
     if any(isinstance(module, Simulator) for module in model.modules()):
         raise ExportError("the model is prepared for training but not finalized; compare with what finalize() returns")
     package = open_model(mlmodel)
-    weights, others = _verified_weights(package, model)
-    outputs = () if example_inputs is None else verify_outputs(package, model, example_inputs, tolerance)
+    program = load_program(package)
+    name = name_of_function(program, package.get_spec().description, function)
+    weights, others = _verified_weights(package, program_weights(program, name), model)
+    outputs = () if example_inputs is None else verify_outputs(package, model, example_inputs, tolerance, name)
     return Verification(weights, others, outputs)
 
 
-def _verified_weights(package: Any, model: nn.Module) -> tuple[tuple[VerifiedWeight, ...], int]:
-    """Return the row of each weight, and how many other parameters the model has."""
-    weights, parts = program_weights(load_program(package)), parts_of_weights(package)
+def _verified_weights(
+    package: Any, weights: Collection[PackageWeight], model: nn.Module
+) -> tuple[tuple[VerifiedWeight, ...], int]:
+    """Return the row of each weight of the model, and how many other parameters the model has."""
+    parts = parts_of_weights(package)
     found = PackageWeights(weights, placed_weights(package))
     target = DeploymentTarget.of_specification(package.get_spec().specificationVersion)
     unused = unused_weights(package)
@@ -135,8 +146,8 @@ def _verified_weights(package: Any, model: nn.Module) -> tuple[tuple[VerifiedWei
             rows.append(_compared_in_parts(handle, encoding, parts[handle.name], found, target))
             continue
         stored = found.find(handle.names)
-        if isinstance(encoding, Dense) and handle.parts:
-            rows.append(_found_in_parts(handle, encoding.values, weights))
+        if handle.parts and (isinstance(encoding, Dense) or not is_ours(package)):
+            rows.append(_found_in_parts(handle, encoding, weights, target))
         elif isinstance(encoding, Dense) and (stored is None or stored.shape != handle.shape):
             rows.append(_folded(handle, encoding.values, found, foldings, strict=is_ours(package)))
         elif stored is None:
@@ -158,20 +169,27 @@ def _compared_in_parts(
     missing = set(range(handle.parts)) - {part for order in parts.values() for part in order}
     if missing:
         raise VerificationError(f"{handle.name}: part {min(missing)} is missing from the package")
-    rows = []
-    for operation, order in parts.items():
-        weight = Marked(handle.name, handle.names, encoding, handle.output_axis, handle.parts)
-        rows.append(
-            _compared(handle.name, Held(weight, tuple(order)).encoding, found.called(handle.name, operation), target)
-        )
+    weight = Marked(handle.name, handle.names, encoding, handle.output_axis, handle.parts)
+    rows = [
+        _compared(handle.name, Held(weight, tuple(order)).encoding, found.called(handle.name, operation), target)
+        for operation, order in parts.items()
+    ]
     return attrs.evolve(rows[0], nbytes=sum(row.nbytes for row in rows))
 
 
-def _found_in_parts(handle: TorchWeight, values: Tensor, weights: Iterable[PackageWeight]) -> VerifiedWeight:
-    constants = constants_of_parts(values, handle.output_axis, handle.parts, weights)
+def _found_in_parts(
+    handle: TorchWeight, encoding: WeightEncoding, weights: Iterable[PackageWeight], target: DeploymentTarget
+) -> VerifiedWeight:
+    """Look for the parts of a weight by their values: no record says where they are."""
+    is_dense = isinstance(encoding, Dense)
+    among = (weight for weight in weights if weight.compressed != is_dense)
+    constants = constants_of_parts(encoding.decode(), handle.output_axis, handle.parts, among)
     if not constants:
         return VerifiedWeight(handle.name, "", 0, NOT_FOUND)
-    return VerifiedWeight(handle.name, "dense", sum(constant.nbytes for constant in constants), EQUAL)
+    for constant in constants:
+        _check_kind(handle.name, encoding, constant.encoding, constant, target)
+    stored_as = constants[0].encoding.form.describe()
+    return VerifiedWeight(handle.name, stored_as, sum(constant.nbytes for constant in constants), EQUAL)
 
 
 def _folded(handle: Any, values: Tensor, found: PackageWeights, foldings: Foldings, *, strict: bool) -> VerifiedWeight:

@@ -57,7 +57,7 @@ class Form:
 
         What only a plugin understands is lowered as a whole weight; as a part its values are stored.
         """
-        return DenseForm()
+        return self if isinstance(self, BUILT_IN_FORMS) else DenseForm()
 
 
 @attrs.frozen
@@ -71,10 +71,6 @@ class DenseForm(Form):
     def describe(self) -> str:
         """Say in a few words what the form is."""
         return "dense"
-
-    def as_part(self) -> Form:
-        """Return the form itself."""
-        return self
 
 
 @attrs.frozen
@@ -98,10 +94,6 @@ class SparseForm(Form):
         """Return the exact payload bytes of `count` elements of which `kept` are stored."""
         payload = self.payload if target == "torch" else self.payload.as_part()
         return packed_nbytes(count, 1) + payload.nbytes(kept, target)
-
-    def as_part(self) -> Form:
-        """Return the form itself."""
-        return self
 
     def describe(self) -> str:
         """Say in a few words what the form is."""
@@ -129,10 +121,6 @@ class AffineForm(Form):
         bits = self.n_bits if target == "torch" else container(self.n_bits, INTEGER_BITS)
         zero_points = packed_nbytes(self.scales, bits) if self.zero_points else 0
         return packed_nbytes(count, bits) + self.scales * float_bits(target) // 8 + zero_points
-
-    def as_part(self) -> Form:
-        """Return the form itself."""
-        return self
 
     def describe(self) -> str:
         """Say in a few words what the form is."""
@@ -166,10 +154,6 @@ class PaletteForm(Form):
         table = self.lut if target == "torch" else self.lut.as_part()
         lut = table.nbytes(self.groups * 2**bits * self.cluster_dim, target)
         return indices + lut + self.scales * float_bits(target) // 8
-
-    def as_part(self) -> Form:
-        """Return the form itself."""
-        return self
 
     def _without_scales(self) -> "PaletteForm":
         """Return the form in a package: a table for each pair of group and scale."""
@@ -236,13 +220,13 @@ BUILT_IN_FORMS = (DenseForm, SparseForm, AffineForm, PaletteForm)
 """The forms whose compositions and targets the core knows; any other says itself what it takes and needs."""
 
 
-def is_predicted(found: Form, predicted: Form, count: int, tolerance: float = 0.0) -> bool:
-    """Tell whether a form is the one that was predicted for `count` elements.
+def is_predicted(found: Form, predicted: Form, count: int | None = None) -> bool:
+    """Tell whether a form is the one that was predicted.
 
-    The zeros may differ by one element, and by a share of `tolerance`: a fraction of a few weights is never met
-    exactly.
+    Of `count` elements, one more or less may be zero: a fraction of a few weights is never met exactly. Without a count
+    the zeros are not compared.
     """
     if isinstance(found, SparseForm) and isinstance(predicted, SparseForm):
-        near = abs(found.sparsity - predicted.sparsity) * count <= 1 + count * tolerance + 1e-6
+        near = count is None or abs(found.sparsity - predicted.sparsity) * count <= 1 + 1e-6
         return near and is_predicted(found.payload, predicted.payload, count)
     return found == predicted

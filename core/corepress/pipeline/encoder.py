@@ -202,7 +202,7 @@ def _check_prediction(stage: BoundStage, request: EncodeRequest, result: WeightE
             f"{stage.algorithm}: encode made {found.describe()} of {facts.name}, a form of its own, and predict says "
             "nothing of it; define predict(self, weight, config), so that it is known before any work"
         )
-    if predicted is not None and not is_predicted(found, predicted, facts.count, tolerance=1.0):
+    if predicted is not None and not is_predicted(found, predicted):
         raise PluginError(
             f"{stage.algorithm}: predict said {predicted.describe()} for {facts.name}, and encode made "
             f"{found.describe()} ({predicted} and {found}); return None from predict where the values decide"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from corepress.algorithm import WeightFacts
-from corepress.encoding import Sparse, WeightEncoding
+from corepress.encoding import Form, Sparse, WeightEncoding
 from corepress.pipeline.draft import PACKAGE
 from corepress.pipeline.report import Row
 from corepress.pipeline.stage import BoundStage
@@ -46,7 +46,10 @@ def _square(values: Tensor) -> float:
 
 def formed(row: Row, encoding: WeightEncoding, weight: Weight) -> Row:
     """Return the row of a weight with what its encoding says of its size in a package."""
-    form = weight.packaged(encoding)
+    return _formed(row, encoding, weight.packaged(encoding))
+
+
+def _formed(row: Row, encoding: WeightEncoding, form: Form) -> Row:
     return attrs.evolve(
         row,
         form=form.describe(),
@@ -57,16 +60,16 @@ def formed(row: Row, encoding: WeightEncoding, weight: Weight) -> Row:
 
 def measured(row: Row, encoding: WeightEncoding, error: float, stage: BoundStage, weight: Weight) -> Row:
     """Return the row of a planned weight with what was measured after the work."""
-    form = weight.packaged(encoding)
-    if form != encoding.form:
-        own, stored = (size.nbytes(encoding.count, PACKAGE) for size in (encoding.form, form))
+    own, form = encoding.form, weight.packaged(encoding)
+    if form != own:
+        sizes = tuple(each.nbytes(encoding.count, PACKAGE) for each in (form, own))
         warn_user(
             f"{weight.name}: {stage.label} made scales with more digits than half precision holds; a package stores "
-            f"{form.describe()} ({stored:,} bytes) in place of {encoding.form.describe()} ({own:,} bytes); an "
+            f"{form.describe()} ({sizes[0]:,} bytes) in place of {own.describe()} ({sizes[1]:,} bytes); an "
             "algorithm that rounds its scales with corepress.encoding.portable_scale avoids it"
         )
     measures = _measures(encoding, stage.implementation, weight.facts)
-    return attrs.evolve(formed(row, encoding, weight), status="compressed", relative_error=error, measures=measures)
+    return attrs.evolve(_formed(row, encoding, form), status="compressed", relative_error=error, measures=measures)
 
 
 def _measures(encoding: WeightEncoding, algorithm: Any, facts: WeightFacts) -> dict[str, float]:

@@ -63,22 +63,21 @@ class WeightsMetaData(OrderedDict[str, CoreMLWeightMetaData]):
         return "\n".join(f"{name}\n{metadata}" for name, metadata in self.items())
 
 
-def get_weights_metadata(mlmodel: Any, weight_threshold: int = 2048) -> WeightsMetaData:
+def get_weights_metadata(mlmodel: Any, weight_threshold: int = 2048, *, function: str | None = None) -> WeightsMetaData:
     """Return the metadata of every floating-point weight of at least `weight_threshold` elements, by constant.
 
     A compressed weight is one weight with the values that it decodes to, in its precision, under the name of the last
     of its operations. Weights of nested blocks are included. `mlmodel` is an MLModel or the path of an `.mlpackage`.
-    The threshold itself is included here, unlike where weights are compressed.
+    The threshold itself is included here, unlike where weights are compressed. A package of several functions is read
+    one `function` at a time.
 
     Raises:
-        ExportError: the model is no ML program, or it has several functions.
+        ExportError: the model is no ML program, or it has several functions and none is named.
     """
-    weights = [weight for weight in read_weights(mlmodel) if np.prod(weight.shape) >= weight_threshold]
+    weights = [weight for weight in read_weights(mlmodel, function) if np.prod(weight.shape) >= weight_threshold]
     blocks = {id(_outermost(weight.var.op.enclosing_block)) for weight in weights}
     if len(blocks) > 1:
-        raise ExportError(
-            "the program has several functions, whose weights share names; look at one function at a time"
-        )
+        raise ExportError("the program has several functions, whose weights share names; name one with function=")
     names = {id(weight.var): weight.var.op.name for weight in weights}
     return WeightsMetaData(
         (

@@ -14,6 +14,7 @@ from corepress.algorithm import Observer
 from corepress.coreml.activations.neighbours import neighbours
 from corepress.coreml.feeding import by_name
 from corepress.coreml.interpreter import Executable
+from corepress.coreml.program import chosen_function
 from corepress.errors import ExportError, PlanError
 
 Key = tuple[str, int]
@@ -65,7 +66,7 @@ def _with_neighbours(program: Any, wanted: Collection[Key]) -> list[list[Key]]:
     """Return the keys in groups that share a range; neighbours that are not quantized themselves are seen as well."""
     left = dict.fromkeys(wanted)
     groups = []
-    for names in neighbours(program.functions["main"]):
+    for names in neighbours(chosen_function(program)):
         for scheme in dict.fromkeys(scheme for name, scheme in wanted if name in names):
             group = [(name, scheme) for name in sorted(names)]
             groups.append(group)

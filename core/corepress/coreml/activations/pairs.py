@@ -7,7 +7,7 @@ import numpy as np
 
 from corepress.algorithm import ActivationQuantization
 from corepress.coreml._coremltools import mb, types
-from corepress.coreml.program import blocks
+from corepress.coreml.program import blocks, chosen_function
 from corepress.coreml.storage.builder import Var
 
 Parameters: TypeAlias = tuple[float, int, str]
@@ -18,7 +18,7 @@ class PairWriter:
     """Writes pairs into the main function of a program; what is quantized already is not quantized again alike."""
 
     def __init__(self, program: Any) -> None:
-        self._function = program.functions["main"]
+        self._function = chosen_function(program)
         self._next = {id(op): following for op, following in itertools.pairwise(self._function.operations)}
         self._taken = {var.name for block in blocks(program) for op in block.operations for var in op.outputs}
         self._taken |= set(self._function.inputs)

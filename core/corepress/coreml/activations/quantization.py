@@ -11,6 +11,7 @@ from corepress.coreml._coremltools import ct
 from corepress.coreml.activations.calibration import Key, calibrate
 from corepress.coreml.activations.pairs import PairWriter
 from corepress.coreml.activations.sites import ActivationSite, sites
+from corepress.coreml.program import chosen_function
 from corepress.coreml.storage.builder import Var
 from corepress.errors import ExportError
 
@@ -59,7 +60,7 @@ def quantize_activations(
         ExportError: the program is too old, a name is that of no site, or a sample is wrong; nothing is changed then.
         PlanError: the data is empty.
     """
-    if program.functions["main"].opset_version < ct.target.iOS17:
+    if chosen_function(program).opset_version < ct.target.iOS17:
         raise ExportError("activations can be quantized from iOS17 on; convert with minimum_deployment_target='iOS17'")
     schemes: list[_Scheme] = []
     places = _places(program, chosen, schemes)

@@ -10,6 +10,7 @@ import attrs
 
 from corepress.config import Alias, Subject
 from corepress.coreml._coremltools import types
+from corepress.coreml.program import chosen_function
 from corepress.coreml.storage.builder import Var
 
 _INPUTS = {"conv": ("x",), "linear": ("x",), "avg_pool": ("x",), "max_pool": ("x",), "add": ("x", "y")}
@@ -78,7 +79,7 @@ class ActivationSite:
 
 def sites(program: Any) -> list[ActivationSite]:
     """Return the sites of a program's main function, in its order; those in nested blocks are left alone."""
-    return [ActivationSite(op) for op in program.functions["main"].operations if _is_site(op)]
+    return [ActivationSite(op) for op in chosen_function(program).operations if _is_site(op)]
 
 
 def is_float(var: Var) -> bool:

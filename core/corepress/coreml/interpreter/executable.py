@@ -14,7 +14,7 @@ from corepress.coreml.interpreter.ops.state import State
 from corepress.coreml.interpreter.preparation import Preparation
 from corepress.coreml.interpreter.steps import Slots, Tap
 from corepress.coreml.interpreter.values import as_array, type_name
-from corepress.coreml.program import chosen_function, interface_of, load_program, open_model, with_nested
+from corepress.coreml.program import interface_of, load_program, name_of_function, open_model, with_nested
 from corepress.errors import ExportError
 
 PRECISIONS = ("model", "float32")
@@ -60,14 +60,15 @@ class Executable:
         if precision not in PRECISIONS:
             raise ExportError(f"precision must be one of {listed(PRECISIONS)}, not {precision!r}")
         program, description = _opened(mlmodel)
-        chosen = chosen_function(program, description, function)
+        name = name_of_function(program, description, function)
+        chosen = program.functions[name]
         wanted = _wanted(chosen, outputs, intermediates)
         self._half = precision == "model"
         prepared = Preparation(chosen, wanted.values(), rounded=self._half, taps=taps, exchangeable=exchangeable)
-        self.inputs: tuple[Input, ...] = inputs_of(chosen, interface_of(description, chosen))
-        self.states: tuple[Input, ...] = states_of(chosen)
-        self.interface = interface_of(description, chosen)
+        self.interface = interface_of(description, name)
         """What the model says of the inputs and outputs of the function, as a message of the specification."""
+        self.inputs: tuple[Input, ...] = inputs_of(chosen, self.interface)
+        self.states: tuple[Input, ...] = states_of(chosen)
         self._block = prepared.block
         self.outputs: tuple[str, ...] = tuple(wanted)
         self._results = {name: (prepared.slot(var), type_name(var)) for name, var in wanted.items()}

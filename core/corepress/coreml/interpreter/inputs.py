@@ -67,6 +67,21 @@ def inputs_of(function: Any, description: Any) -> tuple[Input, ...]:
     return tuple(found)
 
 
+def example_inputs(expected: Iterable[Input], seed: int = 0) -> dict[str, Any]:
+    """Return random arrays for inputs by name, in the first or smallest shape that the program accepts."""
+    numbers = np.random.default_rng(seed)
+    return {each.name: _random(each, numbers) for each in expected}
+
+
+def _random(expected: Input, numbers: np.random.Generator) -> Any:
+    bounds = expected.bounds or tuple((n or 1, n) for n in expected.shape)
+    shape = expected.shapes[0] if expected.shapes else tuple(max(low, 1) for low, _ in bounds)
+    if expected.dtype.is_floating_point:
+        return numbers.random(shape, np.float32)
+    # Zero is a valid index everywhere, in vocabularies of any size.
+    return np.zeros(shape, np.int32)
+
+
 def states_of(function: Any) -> tuple[Input, ...]:
     """Return the states of a function of a program."""
     states = {name: var.sym_type for name, var in function.inputs.items() if types.is_state(var.sym_type)}

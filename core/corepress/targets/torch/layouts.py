@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 
 from corepress.plugin import ModuleKind, WeightLayout
 from corepress.targets.torch.computed import way_out
-from corepress.targets.torch.kinds import Kinds, kind_of, provider_of
+from corepress.targets.torch.kinds import Kinds, full_name, kind_of, provider_of
 
 _CONVOLUTION = re.compile(r"conv(_transpose)?([123])d")
 
@@ -75,28 +75,21 @@ def _stored_parameters(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _by_looks(module: nn.Module, parameter: str, stored: Tensor) -> Described:
-    layout = WeightLayout(parameter=parameter, incidental=True)
-    kind = "parameter"
+    kind, layout = "parameter", WeightLayout(parameter=parameter, incidental=True)
     if type(module).__name__.endswith("Experts") and stored.ndim == 3:
         # (experts, outputs, inputs), or with inputs in front of outputs where the class says so.
-        axes = (2, 1) if getattr(module, "is_transposed", False) else (1, 2)
-        layout, kind = (
-            WeightLayout(parameter=parameter, output_axis=axes[0], input_axis=axes[1], stack_axis=0),
-            "experts",
-        )
-    return Described(
-        parameter,
-        ModuleKind(module=f"{type(module).__module__}.{type(module).__name__}", kind=kind, weights=(layout,)),
-        layout,
-    )
+        outputs, inputs = (2, 1) if getattr(module, "is_transposed", False) else (1, 2)
+        kind = "experts"
+        layout = WeightLayout(parameter=parameter, output_axis=outputs, input_axis=inputs, stack_axis=0)
+    return Described(parameter, ModuleKind(module=full_name(type(module)), kind=kind, weights=(layout,)), layout)
 
 
 def _checked(
     module: nn.Module, parameter: str, kind: ModuleKind, layout: WeightLayout, provider: str | None
 ) -> Described:
     """Describe a parameter by a layout, or by a plain one and a fault where it has other axes than the layout says."""
-    found = dict(_stored_parameters(module)).get(parameter, None)
-    shape = tuple(getattr(module, parameter).shape if found is None else found.shape)
+    stored = dict(_stored_parameters(module)).get(parameter)
+    shape = tuple((getattr(module, parameter) if stored is None else stored).shape)
     fault = _fault(shape, kind, layout)
     if fault is None:
         return Described(parameter, kind, layout)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from corepress.coreml.interpreter.handlers import computes
-from corepress.coreml.interpreter.ops.resize import places
+from corepress.coreml.interpreter.ops.resize import between, places
 
 _MISSING = -1
 
@@ -66,17 +66,9 @@ def _read_at(start: Tensor, end: Tensor, count: int, mode: str) -> Tensor:
 def _sampled(images: Tensor, rows: Tensor, columns: Tensor, filling: float) -> Tensor:
     """Return images (B, C, H, W) between pixels, at rows and columns; `filling` is what lies outside."""
     height, width = images.shape[2:]
-    values = _between(_between(images.to(torch.float32), 2, rows), 3, columns)
+    values = between(between(images.to(torch.float32), 2, rows), 3, columns)
     outside = ((rows < 0) | (rows > height - 1))[:, None] | ((columns < 0) | (columns > width - 1))
     return values.masked_fill(outside, filling)
-
-
-def _between(values: Tensor, axis: int, where: Tensor) -> Tensor:
-    lower = where.floor().clamp(0, values.shape[axis] - 1).to(torch.int64)
-    upper = (lower + 1).clamp(max=values.shape[axis] - 1)
-    weight = (where - lower).clamp(0, 1).to(torch.float32)
-    shape = [-1 if n == axis else 1 for n in range(values.ndim)]
-    return torch.lerp(values.index_select(axis, lower), values.index_select(axis, upper), weight.reshape(shape))
 
 
 @computes("non_maximum_suppression")

@@ -72,13 +72,18 @@ def _linear(x: Tensor, lengths: list[int], mode: str) -> Tensor:
         return F.interpolate(x, lengths, mode="bilinear", align_corners=mode == "STRICT_ALIGN_CORNERS")
     y = x.to(torch.float32)
     for axis, length in enumerate(lengths, start=x.ndim - len(lengths)):
-        old = x.shape[axis]
-        found = places(old, length, mode).clamp(0, old - 1)
-        lower = found.floor().to(torch.int64)
-        weight = (found - lower).to(torch.float32).reshape(-1, *(1,) * (x.ndim - axis - 1))
-        upper = (lower + 1).clamp(max=old - 1)
-        y = torch.lerp(y.index_select(axis, lower), y.index_select(axis, upper), weight)
+        y = between(y, axis, places(x.shape[axis], length, mode))
     return y
+
+
+def between(values: Tensor, axis: int, where: Tensor) -> Tensor:
+    """Interpolate float32 values along an axis at places between its elements; outside of it the ends go on."""
+    last = values.shape[axis] - 1
+    where = where.clamp(0, last)
+    lower = where.floor().to(torch.int64)
+    upper = (lower + 1).clamp(max=last)
+    weight = (where - lower).to(torch.float32).reshape(-1, *(1,) * (values.ndim - axis - 1))
+    return torch.lerp(values.index_select(axis, lower), values.index_select(axis, upper), weight)
 
 
 def places(old: int | Tensor, new: int, mode: str) -> Tensor:
