@@ -49,9 +49,14 @@ def everything(**options: Any) -> dict[str, Any]:
     return {"global_config": options}
 
 
-PRUNED = Stage("magnitude", everything(target_sparsity=0.75))
+def pruning(**options: Any) -> Stage:
+    """Return a stage that prunes recurrent layers too, which are pruned by rules that name them alone."""
+    return Stage("magnitude", everything(**options) | {"module_type_configs": dict.fromkeys(RECURRENT, options)})
+
+
+RECURRENT = ("torch.nn.LSTM", "torch.nn.LSTMCell")
 ONE_SHOT: Mapping[str, list[Stage]] = {
-    "prune, palettize": [PRUNED, Stage("kmeans", everything(n_bits=4))],
+    "prune, palettize": [pruning(target_sparsity=0.75), Stage("kmeans", everything(n_bits=4))],
     "4-bit groups": [Stage("kmeans", everything(n_bits=4, granularity="per_grouped_channel", group_size=8))],
     "int8": [Stage("rtn")],
     "int4 blocks": [
@@ -235,7 +240,7 @@ def rows(folder: Path, work: Path) -> Iterator[Row]:
             yield measured(name, recipe, lambda p=path, s=stages, i=inputs, d=data: of_package(p, s, i, data=d))
     schedule = {"scheduler": {"update_steps": [1, 2, 3, 4]}, "target_sparsity": 0.5}
     in_training = {
-        "train sparse palettes": [Stage("magnitude", everything(**schedule)), Stage("dkm", everything(n_bits=4))],
+        "train sparse palettes": [pruning(**schedule), Stage("dkm", everything(n_bits=4))],
         "train int8 w8a8": [Stage("linear_qat")],
     }
     for name, model, inputs in networks(folder):

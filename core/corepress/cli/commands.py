@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from corepress.errors import ConfigError, CorepressError
+from corepress.errors import ConfigError, CorepressError, PlanWarning, PrecisionWarning
 from corepress.plugin import PluginWarning
 
 _DEBUG = "corepress.debug"
@@ -92,12 +92,12 @@ def _failure(error: Exception) -> click.ClickException:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Show the warnings of corepress without the line of code that raised them."""
+    """Show the warnings of corepress without a line of code, which would be one of click."""
     with warnings.catch_warnings():
         show = warnings.showwarning
 
         def show_plainly(message: Warning | str, category: type[Warning], *where: Any) -> None:
-            if issubclass(category, PluginWarning):
+            if issubclass(category, PlanWarning | PrecisionWarning | PluginWarning):
                 click.echo(f"Warning: {message}", err=True)
             else:
                 show(message, category, *where)

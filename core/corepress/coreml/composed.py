@@ -8,13 +8,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from corepress.coreml.composed_layers import is_unrolled, projected_lstm, rnn_in_both_directions
 
-def compose(model: nn.Module) -> None:
-    """Let recurrent cells and bilinear layers of a model compute by plain operations; their results are the same."""
-    for module in model.modules():
-        forward = _FORWARD.get(type(module))
+
+def compose(model: nn.Module) -> list[str]:
+    """Let recurrent cells, bilinear layers and some recurrent layers of a model compute by plain operations.
+
+    Their results are the same. Returns the names of the layers that are unrolled: as traced, they take as many steps as
+    the example inputs have.
+    """
+    unrolled = []
+    for name, module in model.named_modules():
+        forward = _forward_of(module)
         if forward is not None:
             module.forward = MethodType(forward, module)
+            unrolled += [name] if is_unrolled(module) else []
+    return unrolled
+
+
+def _forward_of(module: nn.Module) -> Callable[..., Any] | None:
+    if type(module) is nn.RNN and module.bidirectional:
+        return rnn_in_both_directions
+    if type(module) is nn.LSTM and module.proj_size:
+        return projected_lstm
+    return _FORWARD.get(type(module))
 
 
 def _lstm_cell(self: nn.LSTMCell, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:  # noqa: A002  (the name that torch gives it)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from corepress.algorithm import Simulator
+from corepress.config.suggestions import listed
 from corepress.coreml import provenance
 from corepress.coreml._coremltools import ct, undisturbed
 from corepress.coreml.composed import compose
@@ -16,7 +17,7 @@ from corepress.coreml.markers import Codes, Marked, marked_copy
 from corepress.coreml.origins import origins
 from corepress.coreml.place import place
 from corepress.coreml.program import load_program, write_program
-from corepress.coreml.trace import as_arguments, input_types, output_types, trace, traced_parameters
+from corepress.coreml.trace import as_arguments, input_types, is_flexible, output_types, trace, traced_parameters
 from corepress.encoding import Dense
 from corepress.errors import ExportError, PrecisionWarning
 from corepress.targets import torch_weights
@@ -46,18 +47,20 @@ def convert(
     integers become int32 inputs. `minimum_deployment_target` is "iOS16", "macOS15", coremltools.target.iOS18, ...
     A weight that would be stored as a chain of operations which no device is known to load (see `KNOWN_CHAINS`) is an
     error unless `allow_unknown_chains`; only encodings of plugins write such chains.
-    `convert_options` go to coremltools.convert: `inputs`, `outputs`, `compute_precision`, `classifier_config`,
-    `pass_pipeline`, ...; `skip_model_load` is on outside of macOS unless given.
+    `convert_options` go to coremltools.convert: `inputs`, `outputs`, `compute_precision` (also as the text "float16" or
+    "float32"), `classifier_config`, `pass_pipeline`, ...; `skip_model_load` is on outside of macOS unless given.
 
     Returns a coremltools MLModel. Raises ExportError when the target or the precision cannot hold a weight, naming it,
     and when the converter of coremltools cannot convert the model.
     """
     target = DeploymentTarget.parse(minimum_deployment_target)
     _refuse_foreign(model, convert_options)
+    if "compute_precision" in convert_options:
+        convert_options["compute_precision"] = _precision(convert_options["compute_precision"])
     weights = _compressed_weights(model, target)
     if convert_options.get("compute_precision") is not ct.precision.FLOAT32:
         _warn_of_underflow(weights)
-    clone, codes = _copy_for_tracing(model, weights)
+    clone, codes = _copy_for_tracing(model, weights, convert_options.get("inputs"))
     arguments, names = as_arguments(model, example_inputs)
     traced, output_names = trace(clone, arguments, names)
     writer_options = {
@@ -92,6 +95,19 @@ def _refuse_foreign(model: Any, options: Mapping[str, Any]) -> None:
         raise ExportError(f"convert_to={options['convert_to']!r} cannot hold compressed weights; leave it out")
 
 
+def _precision(given: Any) -> Any:
+    """Return the precision that a program computes in, as the converter takes it."""
+    names = {precision.name.lower(): precision for precision in ct.precision}
+    if isinstance(given, str) and given in names:
+        return names[given]
+    if given is None or isinstance(given, ct.precision | ct.transform.FP16ComputePrecision):
+        return given
+    raise ExportError(
+        f"compute_precision must be one of {listed(names)}, a coremltools.precision, or a "
+        f"coremltools.transform.FP16ComputePrecision, not {given!r}"
+    )
+
+
 def _compressed_weights(model: nn.Module, target: DeploymentTarget) -> list[Marked]:
     encoded = [
         Marked(weight.name, weight.names, weight.encoding(), weight.output_axis, weight.parts, weight.kind)
@@ -106,10 +122,18 @@ def _compressed_weights(model: nn.Module, target: DeploymentTarget) -> list[Mark
     return compressed
 
 
-def _copy_for_tracing(model: nn.Module, weights: Iterable[Marked]) -> tuple[nn.Module, Codes]:
-    """Return a copy of the model of operations that the converter knows, and what its markers stand for."""
+def _copy_for_tracing(model: nn.Module, weights: Iterable[Marked], inputs: Any = None) -> tuple[nn.Module, Codes]:
+    """Return a copy of the model of operations that the converter knows, and what its markers stand for.
+
+    Raises ExportError when a layer needs as many operations as there are steps, and `inputs` have flexible shapes.
+    """
     clone, codes = marked_copy(model, weights)
-    compose(clone)
+    unrolled = compose(clone)
+    if unrolled and any(map(is_flexible, inputs or ())):
+        raise ExportError(
+            f"{unrolled[0] or 'the model'}: an LSTM with proj_size is exported step by step, for inputs of one shape; "
+            "give inputs without flexible shapes"
+        )
     return clone, codes
 
 

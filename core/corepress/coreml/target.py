@@ -31,7 +31,6 @@ from corepress.coreml.storage.builder import OpBuilder
 from corepress.coreml.storage.chains import chain_types, scales_floats
 from corepress.coreml.storage.lowering import write_storage
 from corepress.coreml.weights import LAYERS, CoreMLWeight, use_of
-from corepress.errors import PlanError
 from corepress.pipeline.report import some_of
 from corepress.targets import Activation, Target, Weight
 from corepress.targets.deployment import DeploymentTarget
@@ -74,10 +73,6 @@ class CoreMLTarget(Target):
         self._allow_unknown_chains = allow_unknown_chains
         self._own = own
         self._program = raised(self.model, own, self.deployment)
-        if activations and self._has_functions:
-            raise PlanError(
-                "the program has several functions; quantize the activations of each of them before they are joined"
-            )
         self._function = function
         chosen = chosen_function(self._program, spec.description, function)
         self.states = {state.name: state.shape for state in states_of(chosen)}
@@ -205,6 +200,13 @@ class CoreMLTarget(Target):
     def _calibration(self, schedule: Schedule, requests: Requests) -> ProgramCalibration:
         return ProgramCalibration(self._program, self._weights, schedule, requests)
 
+    @property
+    def activation_obstacle(self) -> str | None:
+        """Why activations cannot be quantized: there are several functions."""
+        if self._has_functions:
+            return "the program has several functions; quantize the activations of each of them before they are joined"
+        return None
+
     def activations(self) -> tuple[Activation, ...]:
         """Return the operations whose activations can be quantized."""
         return self._sites
@@ -213,8 +215,6 @@ class CoreMLTarget(Target):
     def _sites(self) -> tuple[Activation, ...]:
         from corepress.coreml.activations import sites
 
-        if self._has_functions:
-            return ()
         aliases = {
             use.op.name: alias
             for weight in self._weights

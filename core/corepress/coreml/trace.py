@@ -55,6 +55,12 @@ def input_types(arguments: Sequence[Tensor], names: Sequence[str | None]) -> lis
     ]
 
 
+def is_flexible(input_type: Any) -> bool:
+    """Tell whether an input may have several shapes."""
+    lengths = getattr(input_type.shape, "symbolic_shape", ())
+    return any(not isinstance(length, int | np.integer) for length in lengths)
+
+
 def output_types(model: nn.Module, names: Sequence[str]) -> list[Any]:
     """Return a TensorType for each named output; a name that an argument of forward has gets the suffix `_output`."""
     taken = inspect.signature(model.forward).parameters

@@ -34,10 +34,10 @@ def open_target(
         PlanError: it is none of these.
         ExportError: it is no ML program, or its package is damaged.
     """
-    if isinstance(model, Target):
-        return model
     if function is not None and not is_program(model):
         raise PlanError(f"function={function!r} is for packages; a {type(model).__name__} has no functions")
+    if isinstance(model, Target):
+        return model
     if isinstance(model, nn.Module) and not isinstance(model, torch.jit.ScriptModule):
         return TorchTarget(model, example_inputs=example_inputs)
     if is_program(model):

@@ -170,8 +170,6 @@ def test_layers_that_read_one_value_share_one_moment():
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.RNN])
 def test_recurrent_layers_read_what_they_read_in_torch(kind, bidirectional):
-    if kind is nn.RNN and bidirectional:
-        pytest.skip("the converter of coremltools refuses it")
     torch.manual_seed(0)
     network = kind(4, 6, 2, bidirectional=bidirectional).eval()
     model = convert(network, torch.zeros(5, 1, 4), compute_precision=coremltools.precision.FLOAT32)

@@ -54,6 +54,13 @@ def test_every_compressed_weight_of_a_text_network_is_exact(tagger, precision):
     assert len(outcome.weights) == 9
 
 
+def test_the_compute_precision_can_be_given_as_text(tagger):
+    assert {weight.dtype for weight in read_weights(convert(tagger, IDS, compute_precision="float32"))} == {"fp32"}
+    for wrong in ("fp32", 32):
+        with pytest.raises(ExportError, match=f"must be one of 'float16', 'float32', .*, not {wrong!r}"):
+            convert(tagger, IDS, compute_precision=wrong)
+
+
 def test_a_tied_weight_is_stored_once(tagger):
     (embedding,) = [weight for weight in read_weights(convert(tagger, IDS)) if weight.name == "embed_weight"]
     assert {consumer.op_type for consumer in embedding.consumers} == {"gather", "linear"}

@@ -14,6 +14,7 @@ from corepress import Pipeline, Stage
 from corepress.cli.main import main
 from corepress.coreml import convert, decompress, diff, evaluate, inspect, raising, read_weights, run, verify
 from corepress.coreml.program import functions_of, load_program, open_model
+from corepress.coreml.target import CoreMLTarget
 from corepress.errors import ExportError, PlanError, PlanWarning, VerificationError
 from corepress_plugins.coreml import get_weights_metadata
 
@@ -100,6 +101,10 @@ def test_what_needs_data_of_one_function_is_refused_before_any_work(package):
         Pipeline([Stage("gptq")]).compress(package, data=[{"x": X}])
     with pytest.raises(PlanError, match="quantize the activations of each of them before they are joined"):
         Pipeline([Stage("rtn"), Stage("activation")]).compress(package, data=[{"x": X}])
+    with pytest.raises(PlanError, match="quantize the activations of each of them before they are joined"):
+        Pipeline([Stage("activation")]).compress(CoreMLTarget(package), data=[{"x": X}])
+    with pytest.raises(PlanError, match="function='first' is for packages; a CoreMLTarget has no functions"):
+        Pipeline(PALETTE).plan(CoreMLTarget(package), function="first")
     with pytest.raises(PlanError, match="function='main' is for packages; a Linear has no functions"):
         Pipeline(PALETTE).compress(nn.Linear(4, 4), function="main")
 

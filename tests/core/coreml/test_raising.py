@@ -90,6 +90,7 @@ def test_the_command_line_raises_a_package(tmp_path):
     assert "--target iOS18" in refused.output
     made = CliRunner().invoke(main, [*command, str(tmp_path / "new.mlpackage"), "--target", "iOS18"])
     assert made.exit_code == 0, made.output
+    assert "\nWarning: the program is for iOS16; what is made of it needs iOS18\n" in f"\n{made.stderr}"
     assert {row.stored_as for row in inspect(tmp_path / "new.mlpackage").weights} >= {"3-bit palette"}
 
 

@@ -1,6 +1,7 @@
 """Recurrent layers, whose weights the converter reorders or takes apart, are exported exactly."""
 
 import attrs
+import coremltools as ct
 import pytest
 import torch
 from torch import nn
@@ -56,6 +57,60 @@ def test_every_weight_is_exported_exactly(layer, recipe):
     assert {row.stored_as for row in outcome.weights} != {"dense"}
     dense = [weight for weight in read_weights(package) if not weight.compressed and min(weight.shape) > 2]
     assert {len(weight.shape) for weight in dense} == {1}
+
+
+COMPOSED = {
+    "RNN in both directions": lambda: nn.RNN(8, 10, 2, bidirectional=True, batch_first=True),
+    "RNN of ReLU": lambda: nn.RNN(8, 10, bidirectional=True, bias=False, nonlinearity="relu"),
+    "LSTM with projections": lambda: nn.LSTM(8, 10, proj_size=4, bias=False),
+    "LSTM with projections in both directions": lambda: nn.LSTM(
+        8, 10, 2, proj_size=4, bidirectional=True, batch_first=True
+    ),
+}
+
+
+@pytest.mark.parametrize("inputs", [INPUTS, INPUTS[:, 0]], ids=["batch", "no batch"])
+@pytest.mark.parametrize("recipe", [None, "palette"])
+@pytest.mark.parametrize("layer", COMPOSED)
+def test_layers_that_the_converter_does_not_know_are_composed(layer, recipe, inputs):
+    network = COMPOSED[layer]()
+    if recipe:
+        network = pipeline(RECIPES[recipe]).compress(network)
+    outcome = verify(convert(network, inputs), network, inputs)
+    assert all(row.equal for row in outcome.weights)
+    assert len(outcome.weights) == sum(parameter.ndim > 1 for parameter in network.parameters())
+    assert len(outcome.outputs) == (3 if isinstance(network, nn.LSTM) else 2)
+
+
+class Inside(nn.Module):
+    """A recurrent layer that gets its first states from outside."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x, hidden, cell):
+        return self.layer(x, (hidden, cell) if isinstance(self.layer, nn.LSTM) else hidden + cell)
+
+
+def test_composed_layers_begin_with_the_states_that_they_are_given():
+    for layer in (nn.RNN(8, 6, 2, bidirectional=True), nn.LSTM(8, 6, 2, bidirectional=True, proj_size=3)):
+        states = torch.randn(4, 2, getattr(layer, "proj_size", 0) or 6), torch.randn(4, 2, 6)
+        network = Inside(layer)
+        verify(convert(network, (INPUTS, *states)), network, (INPUTS, *states))
+
+
+def test_what_is_composed_step_by_step_needs_inputs_of_one_shape():
+    network = Inside(nn.LSTM(8, 10, proj_size=4))
+    inputs = (INPUTS, torch.zeros(1, 2, 4), torch.zeros(1, 2, 10))
+    shapes = [ct.TensorType(shape=tuple(value.shape)) for value in inputs]
+    verify(convert(network, inputs, inputs=shapes), network, inputs)
+    for flexible in (
+        ct.TensorType(shape=(ct.RangeDim(1, 9, default=5), 2, 8)),
+        ct.TensorType(shape=ct.EnumeratedShapes([(5, 2, 8), (6, 2, 8)])),
+    ):
+        with pytest.raises(ExportError, match="layer: an LSTM with proj_size is exported step by step"):
+            convert(network, inputs, inputs=[flexible, *shapes[1:]])
 
 
 @pytest.mark.parametrize("layer", LAYERS)
