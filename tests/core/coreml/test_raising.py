@@ -116,7 +116,7 @@ def test_a_program_that_cannot_be_run_is_raised_with_a_warning(monkeypatch):
     network, example = CASES["images"]()
     package = convert(network, (example,), minimum_deployment_target="iOS16")
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise ExportError("no")
 
     monkeypatch.setattr(raising, "Executable", refuse)
