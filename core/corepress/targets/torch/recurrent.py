@@ -44,13 +44,24 @@ def recurrent_input(module: nn.Module, parameter: str, given: Mapping[str, Any],
         return Nothing()
     if reads_inputs and not layer:
         return Numbers(values, Positions(), sharing)
-    steps = _Steps(module, values, given.get("hx"))
+    steps = _steps(module, values, given.get("hx"), sharing)
     computed = partial(steps.inputs, layer) if reads_inputs else partial(steps.hidden_before, layer, reverse)
     return Numbers(computed, Positions(), sharing)
 
 
+def _steps(module: nn.RNNBase, values: Tensor, state: Any, sharing: Sharing) -> "_Steps":
+    """Return the layers as they run on an input; the weights that read the same one share them."""
+    if state is not None:
+        return _Steps(module, values, state)
+    held = sharing.of(values, ("layers", id(module)))
+    if "steps" not in held:
+        held["steps"] = _Steps(module, values, None)
+    found: _Steps = held["steps"]
+    return found
+
+
 class _Steps:
-    """The layers of a recurrent module, one after another, over (steps, batch, features)."""
+    """The layers of a recurrent module, one after another, over (steps, batch, features); each runs once."""
 
     def __init__(self, module: nn.RNNBase, values: Tensor, state: Any) -> None:
         self._module = module
@@ -58,6 +69,7 @@ class _Steps:
         batched = values if values.ndim == 3 else values.unsqueeze(0 if module.batch_first else 1)
         self._values = batched.transpose(0, 1) if module.batch_first else batched
         self._states = [self._state(given, size) for given, size in zip(_pair(state), self._sizes, strict=True)]
+        self._outputs: dict[int, Tensor] = {}
 
     @property
     def _sizes(self) -> tuple[int, int]:
@@ -71,19 +83,21 @@ class _Steps:
 
     def inputs(self, layer: int) -> Tensor:
         """Return the inputs of a layer: the outputs of the one before it."""
-        values = self._values
-        for earlier in range(layer):
-            values = self._run(earlier, values)
-        return values
+        return self._outputs_of(layer - 1) if layer else self._values
 
     def hidden_before(self, layer: int, reverse: bool) -> Tensor:
         """Return the hidden state that each step of a layer reads."""
-        outputs = self._run(layer, self.inputs(layer)).chunk(self._directions, dim=-1)[int(reverse)]
+        outputs = self._outputs_of(layer).chunk(self._directions, dim=-1)[int(reverse)]
         first = self._of_layer(self._states[0], layer)[int(reverse)][None]
         return torch.cat([outputs[1:], first] if reverse else [first, outputs[:-1]])
 
     def _of_layer(self, per_direction: Tensor, layer: int) -> Tensor:
         return per_direction[layer * self._directions : (layer + 1) * self._directions]
+
+    def _outputs_of(self, layer: int) -> Tensor:
+        if layer not in self._outputs:
+            self._outputs[layer] = self._run(layer, self.inputs(layer))
+        return self._outputs[layer]
 
     def _run(self, layer: int, values: Tensor) -> Tensor:
         module = self._module

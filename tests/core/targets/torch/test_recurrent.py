@@ -131,3 +131,14 @@ def test_recurrent_layers_train_as_they_will_be_finalized(kind, inplace):
     assert type(finished) is LAYERS[kind]
     assert {weight.encoding().kind for weight in torch_weights(finished)} == {"affine"}
     torch.testing.assert_close(finished(inputs)[0], shown)
+
+
+def test_the_weights_of_a_module_share_one_run_of_its_layers(monkeypatch):
+    from corepress.targets.torch import recurrent
+
+    ran = []
+    run = recurrent._Steps._run
+    monkeypatch.setattr(recurrent._Steps, "_run", lambda self, layer, x: (ran.append(layer), run(self, layer, x))[1])
+    module = nn.LSTM(5, 4, 3, bidirectional=True).eval()
+    Pipeline([Stage("gptq")]).compress(module, data=[(values(6, 2, 5),)])
+    assert sorted(ran) == [0, 1, 2]
