@@ -35,24 +35,22 @@ def _forward_of(module: nn.Module) -> Callable[..., Any] | None:
 
 
 def _lstm_cell(self: nn.LSTMCell, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:  # noqa: A002  (the name that torch gives it)
-    zeros = _zeros(self, input)
-    hidden, state = (zeros, zeros) if hx is None else hx
-    i, f, g, o = _projected(self, input, hidden).chunk(4, dim=-1)
-    state = torch.sigmoid(f) * state + torch.sigmoid(i) * torch.tanh(g)
+    hidden, state = (None, None) if hx is None else hx
+    i, f, g, o = (_of_input(self, input) + _of_hidden(self, hidden)).chunk(4, dim=-1)
+    new = torch.sigmoid(i) * torch.tanh(g)
+    state = new if state is None else torch.sigmoid(f) * state + new
     return torch.sigmoid(o) * torch.tanh(state), state
 
 
 def _gru_cell(self: nn.GRUCell, input: Tensor, hx: Tensor | None = None) -> Tensor:  # noqa: A002  (the name that torch gives it)
-    hidden = _zeros(self, input) if hx is None else hx
-    of_input = F.linear(input, self.weight_ih, self.bias_ih).chunk(3, dim=-1)
-    of_hidden = F.linear(hidden, self.weight_hh, self.bias_hh).chunk(3, dim=-1)
+    of_input, of_hidden = (each.chunk(3, dim=-1) for each in (_of_input(self, input), _of_hidden(self, hx)))
     reset, update = (torch.sigmoid(x + h) for x, h in zip(of_input[:2], of_hidden[:2], strict=True))
     new = torch.tanh(of_input[2] + reset * of_hidden[2])
-    return (hidden - new) * update + new
+    return new - new * update if hx is None else (hx - new) * update + new
 
 
 def _rnn_cell(self: nn.RNNCell, input: Tensor, hx: Tensor | None = None) -> Tensor:  # noqa: A002  (the name that torch gives it)
-    both = _projected(self, input, _zeros(self, input) if hx is None else hx)
+    both = _of_input(self, input) + _of_hidden(self, hx)
     return torch.tanh(both) if self.nonlinearity == "tanh" else torch.relu(both)
 
 
@@ -62,12 +60,16 @@ def _bilinear(self: nn.Bilinear, input1: Tensor, input2: Tensor) -> Tensor:
     return found if self.bias is None else found + self.bias
 
 
-def _projected(cell: Any, values: Tensor, hidden: Tensor) -> Tensor:
-    return F.linear(values, cell.weight_ih, cell.bias_ih) + F.linear(hidden, cell.weight_hh, cell.bias_hh)
+def _of_input(cell: Any, values: Tensor) -> Tensor:
+    return F.linear(values, cell.weight_ih, cell.bias_ih)
 
 
-def _zeros(cell: Any, values: Tensor) -> Tensor:
-    return torch.zeros(*values.shape[:-1], cell.hidden_size)
+def _of_hidden(cell: Any, hidden: Tensor | None) -> Tensor:
+    """Return what a cell makes of its hidden state; without one, which is zero, it does not use the weight."""
+    if hidden is not None:
+        return F.linear(hidden, cell.weight_hh, cell.bias_hh)
+    # Its size is that of the other weight: a trace that reads the size of a weight uses it.
+    return torch.zeros(len(cell.weight_ih)) if cell.bias_hh is None else cell.bias_hh
 
 
 _FORWARD: dict[type, Callable[..., Any]] = {

@@ -167,6 +167,25 @@ def test_cells_and_bilinear_layers_are_exported_exactly(recipe):
     assert "forward" not in vars(network.lstm)
 
 
+class FirstStep(nn.Module):
+    def __init__(self, *cells):
+        super().__init__()
+        self.cells = nn.ModuleList(cells)
+
+    def forward(self, x):
+        return tuple(cell(x) for cell in self.cells)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_cell_without_a_state_does_not_use_the_weight_of_its_state(bias):
+    network = FirstStep(*(cell(8, 12, bias=bias) for cell in (nn.LSTMCell, nn.GRUCell, nn.RNNCell)))
+    small = pipeline(RECIPES["palette"]).compress(network)
+    outcome = verify(convert(small, INPUTS[0]), small, INPUTS[0])
+    results = {row.name.rpartition(".")[2]: row.result for row in outcome.weights}
+    assert results == {"weight_ih": "equal", "weight_hh": "not used by the program"}
+    assert len(outcome.outputs) == 4
+
+
 def test_a_plugin_that_describes_an_lstm_gets_what_the_core_knows_of_packages():
     class Lstm:
         @hookimpl
