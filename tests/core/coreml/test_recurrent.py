@@ -151,7 +151,7 @@ class Cells(nn.Module):
         for step in x:
             state = self.lstm(step, state)
             hidden = self.gru(state[0], hidden)
-        return self.both(self.rnn(hidden, state[0]), self.relu(hidden))
+        return self.both(self.rnn(hidden, state[0]), self.relu(hidden, hidden))
 
 
 @pytest.mark.parametrize("recipe", ["palette", "blocks", "joint", "gptq"])
