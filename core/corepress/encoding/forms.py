@@ -52,6 +52,13 @@ class Form:
         """Return the oldest deployment target that has the operations to which a plugin's own form is lowered."""
         return "iOS15"
 
+    def in_parts(self, axis: int, parts: int, *, apart: bool) -> "Form":  # noqa: ARG002  (a plugin's form is stored as a whole)
+        """Return the form of a weight whose equal parts along an axis a package reorders, or holds `apart`.
+
+        Parts that are held apart have scales and tables of their own, and groups end where parts do.
+        """
+        return self
+
     def as_part(self) -> "Form":
         """Return the form that a part of a sparse weight, or of a palette, has in a package.
 
@@ -90,6 +97,10 @@ class SparseForm(Form):
         """Return the exact payload bytes of `count` elements stored on `target`."""
         return self.nbytes_of(count, self.kept(count), target)
 
+    def in_parts(self, axis: int, parts: int, *, apart: bool) -> Form:
+        """Return the form of a weight whose parts a package reorders, or holds apart."""
+        return attrs.evolve(self, payload=self.payload.in_parts(axis, parts, apart=apart))
+
     def nbytes_of(self, count: int, kept: int, target: str) -> int:
         """Return the exact payload bytes of `count` elements of which `kept` are stored."""
         payload = self.payload if target == "torch" else self.payload.as_part()
@@ -121,6 +132,10 @@ class AffineForm(Form):
         bits = self.n_bits if target == "torch" else container(self.n_bits, INTEGER_BITS)
         zero_points = packed_nbytes(self.scales, bits) if self.zero_points else 0
         return packed_nbytes(count, bits) + self.scales * float_bits(target) // 8 + zero_points
+
+    def in_parts(self, axis: int, parts: int, *, apart: bool) -> Form:
+        """Return the form of a weight whose parts a package reorders, or holds apart."""
+        return attrs.evolve(self, scales=self.scales * _times(self.grid, self.scales, axis, parts, apart))
 
     def describe(self) -> str:
         """Say in a few words what the form is."""
@@ -154,6 +169,12 @@ class PaletteForm(Form):
         table = self.lut if target == "torch" else self.lut.as_part()
         lut = table.nbytes(self.groups * 2**bits * self.cluster_dim, target)
         return indices + lut + self.scales * float_bits(target) // 8
+
+    def in_parts(self, axis: int, parts: int, *, apart: bool) -> Form:
+        """Return the form of a weight whose parts a package reorders, or holds apart."""
+        times = _times(self.grid, self.groups, axis, parts, apart)
+        lut = attrs.evolve(self.lut, scales=self.lut.scales * times) if isinstance(self.lut, AffineForm) else self.lut
+        return attrs.evolve(self, groups=self.groups * times, lut=lut)
 
     def _without_scales(self) -> "PaletteForm":
         """Return the form in a package: a table for each pair of group and scale."""
@@ -218,6 +239,17 @@ class OpaqueForm(Form):
 
 BUILT_IN_FORMS = (DenseForm, SparseForm, AffineForm, PaletteForm)
 """The forms whose compositions and targets the core knows; any other says itself what it takes and needs."""
+
+
+def _times(grid: tuple[int, ...], count: int, axis: int, parts: int, apart: bool) -> int:
+    """Return how many times more groups there are where they end with the parts along an axis.
+
+    There are `count` groups, in a grid where it is known: it says how many lie along the axis.
+    """
+    along = grid[axis] if grid else count
+    if along == 1:
+        return parts if apart else 1
+    return math.lcm(along, parts) // along if grid else 1
 
 
 def is_predicted(found: Form, predicted: Form, count: int | None = None) -> bool:

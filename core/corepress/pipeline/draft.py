@@ -43,7 +43,7 @@ class Draft:
             form=self.form.describe() if self.predicted else "known when done",
             sparsity=self.form.sparsity if self.predicted and isinstance(self.form, SparseForm) else None,
             bytes_before=DenseForm().nbytes(count, PACKAGE),
-            bytes_after=self.form.nbytes(count, PACKAGE) if self.predicted else None,
+            bytes_after=self.weight.in_constants(self.form).nbytes(count, PACKAGE) if self.predicted else None,
         )
 
 

@@ -46,15 +46,15 @@ def _square(values: Tensor) -> float:
 
 def formed(row: Row, encoding: WeightEncoding, weight: Weight) -> Row:
     """Return the row of a weight with what its encoding says of its size in a package."""
-    return _formed(row, encoding, weight.packaged(encoding))
+    return _formed(row, encoding, weight.packaged(encoding), weight)
 
 
-def _formed(row: Row, encoding: WeightEncoding, form: Form) -> Row:
+def _formed(row: Row, encoding: WeightEncoding, form: Form, weight: Weight) -> Row:
     return attrs.evolve(
         row,
         form=form.describe(),
         sparsity=1 - encoding.kept / max(encoding.count, 1) if isinstance(encoding, Sparse) else None,
-        bytes_after=form.nbytes(encoding.count, PACKAGE),
+        bytes_after=weight.in_constants(form).nbytes(encoding.count, PACKAGE),
     )
 
 
@@ -69,7 +69,9 @@ def measured(row: Row, encoding: WeightEncoding, error: float, stage: BoundStage
             "algorithm that rounds its scales with corepress.encoding.portable_scale avoids it"
         )
     measures = _measures(encoding, stage.implementation, weight.facts)
-    return attrs.evolve(_formed(row, encoding, form), status="compressed", relative_error=error, measures=measures)
+    return attrs.evolve(
+        _formed(row, encoding, form, weight), status="compressed", relative_error=error, measures=measures
+    )
 
 
 def _measures(encoding: WeightEncoding, algorithm: Any, facts: WeightFacts) -> dict[str, float]:

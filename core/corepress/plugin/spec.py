@@ -133,6 +133,7 @@ class WeightLayout:
         stack_axis: the axis along which weights of their own lie, such as those of experts; None where there is none.
         parts: the number of equal parts along its output axis that the converter reorders or puts into constants of
             their own, such as the gates of an LSTM; 0 where a package holds the parameter as it is.
+        apart: whether each of these parts becomes a constant of its own, as the gates of a GRU do.
     """
 
     parameter: str = attrs.field(default="weight", validator=_text)
@@ -142,6 +143,7 @@ class WeightLayout:
     stack_axis: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least(0)))
     stacked: int = attrs.field(default=1, validator=_at_least(1))
     parts: int = attrs.field(default=0, validator=_at_least(0))
+    apart: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
 
 
 @attrs.frozen(kw_only=True)

@@ -132,6 +132,10 @@ class Weight(abc.ABC):
         """Return the form that an encoding of the weight has in a package."""
         return encoding.form
 
+    def in_constants(self, form: Form) -> Form:
+        """Return a form of the weight as it is in the constants of a package, which may be several."""
+        return form
+
     def is_finite(self) -> bool:
         """Tell whether no value is NaN or infinite."""
         values = self.read()

@@ -50,9 +50,14 @@ SOME = [(layer, recipe) for layer in ("LSTM", "GRU in both directions", "RNN") f
 
 @pytest.mark.parametrize(("layer", "recipe"), EVERY + SOME)
 def test_every_weight_is_exported_exactly(layer, recipe):
-    small = pipeline(RECIPES[recipe]).compress(LAYERS[layer](), data=[(INPUTS,)])
+    run = pipeline(RECIPES[recipe])
+    small = run.compress(LAYERS[layer](), data=[(INPUTS,)])
     package = convert(small, INPUTS)
     outcome = verify(package, small, INPUTS)
+    reported = {row.name: row.bytes_after for row in run.report().done}
+    # Each constant ends with a whole byte.
+    assert all(0 <= row.nbytes - reported[row.name] < 3 for row in outcome.weights)
+    assert reported == {row.name: row.bytes_after for row in run.plan(LAYERS[layer]()).done}
     assert all(row.equal for row in outcome.weights)
     assert {row.stored_as for row in outcome.weights} != {"dense"}
     dense = [weight for weight in read_weights(package) if not weight.compressed and min(weight.shape) > 2]

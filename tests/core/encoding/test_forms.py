@@ -156,3 +156,25 @@ def test_encodings_know_the_grid_of_their_scales_and_tables(make):
     assert affine.form == AffineForm(8, scales=8, blockwise=True)
     assert affine.form.grid == (4, 2)
     assert math.prod(palette.form.grid) == palette.form.groups == 6
+
+
+@pytest.mark.parametrize(
+    ("form", "apart", "together"),
+    [
+        (AffineForm(8, grid=(1, 1)), AffineForm(8, scales=3), AffineForm(8)),
+        (AffineForm(8, scales=12, grid=(12, 1)), AffineForm(8, scales=12), AffineForm(8, scales=12)),
+        (PaletteForm(4), PaletteForm(4, groups=3), PaletteForm(4)),
+        (PaletteForm(4, groups=4, grid=(4, 1)), PaletteForm(4, groups=12), PaletteForm(4, groups=12)),
+        (PaletteForm(4, groups=4, grid=(1, 4)), PaletteForm(4, groups=12), PaletteForm(4, groups=4)),
+        (
+            SparseForm(0.5, PaletteForm(2, lut=AffineForm(8))),
+            SparseForm(0.5, PaletteForm(2, groups=3, lut=AffineForm(8, scales=3))),
+            SparseForm(0.5, PaletteForm(2, lut=AffineForm(8))),
+        ),
+        (DenseForm(), DenseForm(), DenseForm()),
+        (OpaqueForm("own", 5), OpaqueForm("own", 5), OpaqueForm("own", 5)),
+    ],
+)
+def test_parts_of_a_weight_that_are_held_apart_have_tables_and_scales_of_their_own(form, apart, together):
+    assert form.in_parts(0, 3, apart=True) == apart
+    assert form.in_parts(0, 3, apart=False) == together

@@ -20,8 +20,8 @@ _PROJECTIONS = (
 _INCIDENTAL = (WeightLayout(incidental=True),)
 
 
-def _gates(parts: int, *names: str) -> tuple[WeightLayout, ...]:
-    return tuple(WeightLayout(parameter=name, parts=parts) for name in names)
+def _gates(parts: int, *names: str, apart: bool = False) -> tuple[WeightLayout, ...]:
+    return tuple(WeightLayout(parameter=name, parts=parts, apart=apart) for name in names)
 
 
 _LSTM = (*_gates(4, "weight_ih_l*", "weight_hh_l*"), WeightLayout(parameter="weight_hr_l*"))
@@ -50,7 +50,7 @@ BUILT_IN: tuple[ModuleKind, ...] = (
     _torch("LayerNorm", "layer_norm", _INCIDENTAL),
     _torch("MultiheadAttention", "attention", _PROJECTIONS, owns=("out_proj",)),
     _torch("LSTM", "lstm", _LSTM),
-    _torch("GRU", "gru", _gates(3, "weight_ih_l*", "weight_hh_l*")),
+    _torch("GRU", "gru", _gates(3, "weight_ih_l*", "weight_hh_l*", apart=True)),
     _torch("RNN", "rnn", _gates(0, "weight_ih_l*", "weight_hh_l*")),
     *(
         _torch(f"{name}Cell", f"{name.lower()}_cell", _gates(0, "weight_ih", "weight_hh"))
@@ -86,14 +86,13 @@ def _with_parts(kind: ModuleKind, kinds: Mapping[str, ModuleKind]) -> ModuleKind
     known = next((kinds[name] for name in names if name in kinds), None)
     if known is None:
         return kind
-    weights = (
-        attrs.evolve(layout, parts=layout.parts or _parts_of(layout.parameter, known)) for layout in kind.weights
-    )
+    weights = (layout if layout.parts else _parted(layout, known) for layout in kind.weights)
     return attrs.evolve(kind, weights=tuple(weights))
 
 
-def _parts_of(parameter: str, known: ModuleKind) -> int:
-    return next((layout.parts for layout in known.weights if fnmatchcase(parameter, layout.parameter)), 0)
+def _parted(layout: WeightLayout, known: ModuleKind) -> WeightLayout:
+    like = next((each for each in known.weights if fnmatchcase(layout.parameter, each.parameter)), layout)
+    return attrs.evolve(layout, parts=like.parts, apart=like.apart)
 
 
 def kind_of(module: nn.Module, kinds: Kinds) -> ModuleKind | None:

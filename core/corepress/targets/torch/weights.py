@@ -225,6 +225,11 @@ class TorchWeight(Weight):
         """Return the form that an encoding of the weight has in a package of half precision."""
         return packaged_form(encoding)
 
+    def in_constants(self, form: Form) -> Form:
+        """Return a form of the weight as it is in the constants of a package, which may be several."""
+        layout = self.places[0].layout
+        return form.in_parts(self.output_axis, layout.parts, apart=layout.apart) if layout.parts else form
+
     def write(self, encoding: WeightEncoding | Realized) -> None:
         """Set the values and the metadata buffers of every place."""
         made = encoding if isinstance(encoding, Realized) else self.realized(encoding)
