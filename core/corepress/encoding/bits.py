@@ -8,6 +8,9 @@ import numpy.typing as npt
 INDEX_BITS = (1, 2, 3, 4, 6, 8)
 """The widths of an index into a look-up table in a package."""
 
+INDEX_BITS_IOS16 = (1, 2, 4, 6, 8)
+"""The widths of an index in packages for iOS16 and iOS17."""
+
 INTEGER_BITS = (4, 8)
 """The widths of quantized data in a package."""
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from corepress.encoding import AffineForm, DenseForm, Form, PaletteForm, SparseForm
+from corepress.encoding.bits import INDEX_BITS_IOS16
 from corepress.errors import ExportError
 from corepress.targets.deployment import DeploymentTarget
 
-_PALETTE_BITS_IOS16 = (1, 2, 4, 6, 8)
 _INT4_BITS = 4
 
 
@@ -68,7 +68,7 @@ def _newer_than_ios16(form: Form) -> Iterator[str]:
         if form.blockwise:
             yield "use granularity per_channel"
     if isinstance(form, PaletteForm):
-        if form.n_bits not in _PALETTE_BITS_IOS16:
+        if form.n_bits not in INDEX_BITS_IOS16:
             yield f"use n_bits {form.n_bits + 1}"
         if form.groups > 1:
             yield "use granularity per_tensor"

@@ -7,8 +7,8 @@ from corepress.config import Problem, configuration, option
 from corepress.errors import ConfigError
 from corepress_plugins.coreml.op_config import CompressionGranularity, OpCompressorConfig
 from corepress_plugins.palettization.custom.functions import imported, reference_to
+from corepress_plugins.palettization.table_config import INDEX_BITS
 
-_BITS = (1, 2, 3, 4, 6, 8)
 _NEED_BITS = ("kmeans", "uniform")
 
 
@@ -35,7 +35,7 @@ class OpPalettizerConfig(OpCompressorConfig):
         doc="How to compute LUTs: by k-means, equally spaced, without loss, or by lut_function. Case-insensitive.",
     )
     nbits: int | None = option(
-        default=None, one_of=_BITS, doc="Bits of an index, for kmeans and uniform: a LUT has 2 ** nbits entries."
+        default=None, one_of=INDEX_BITS, doc="Bits of an index, for kmeans and uniform: a LUT has 2 ** nbits entries."
     )
     lut_function: Any = option(
         default=None,
@@ -91,7 +91,8 @@ class OpPalettizerConfig(OpCompressorConfig):
     def problems(self) -> Iterable[Problem]:
         """Refuse options that the mode cannot use, and vectors that groups or scales would tear."""
         if self.mode in _NEED_BITS and self.nbits is None:
-            yield Problem("nbits", f"mode {self.mode!r} needs a number of bits: one of {', '.join(map(str, _BITS))}")
+            widths = ", ".join(map(str, INDEX_BITS))
+            yield Problem("nbits", f"mode {self.mode!r} needs a number of bits: one of {widths}")
         if self.mode not in _NEED_BITS and self.nbits is not None:
             yield Problem("nbits", f"mode {self.mode!r} finds the number of bits itself; leave out {self.nbits}")
         yield from self._function_problems()

@@ -64,23 +64,34 @@ def compress() -> Callable[[nn.Module, Mapping[str, WeightEncoding]], nn.Module]
 
 
 @pytest.fixture
-def through_package():
-    """Write one weight into a package of its own and read it back."""
+def in_program():
+    """Write one weight into a program of its own, in memory."""
     from corepress.coreml._coremltools import ct, mb
-    from corepress.coreml.constants import read_weights
     from corepress.coreml.storage.builder import OpBuilder
     from corepress.coreml.storage.lowering import lower
 
-    def write_and_read(encoding: WeightEncoding, target: str = "iOS18", dtype=np.float16):
-        wanted = DeploymentTarget.parse(target)
+    def write(encoding: WeightEncoding, wanted: DeploymentTarget, dtype=np.float16):
         precision = "fp16" if dtype == np.float16 else "fp32"
 
         @mb.program(input_specs=[mb.TensorSpec((1,), dtype=_types(precision))], opset_version=ct.target[wanted.name])
         def program(x):
             return mb.add(x=x, y=lower(encoding, OpBuilder("w.weight", "w_weight", dtype, wanted)))
 
+        return program
+
+    return write
+
+
+@pytest.fixture
+def through_package(in_program):
+    """Write one weight into a package of its own and read it back."""
+    from corepress.coreml._coremltools import ct
+    from corepress.coreml.constants import read_weights
+
+    def write_and_read(encoding: WeightEncoding, target: str = "iOS18", dtype=np.float16):
+        wanted = DeploymentTarget.parse(target)
         mlmodel = ct.convert(
-            program,
+            in_program(encoding, wanted, dtype),
             convert_to="mlprogram",
             minimum_deployment_target=ct.target[wanted.name],
             pass_pipeline=ct.PassPipeline.EMPTY,

@@ -8,9 +8,7 @@ import torch
 
 from corepress.coreml.storage.builder import OpBuilder, Var
 from corepress.encoding import Affine, Palettized, Sparse, WeightEncoding, pack_bits
-from corepress.encoding.bits import container
-
-_INDEX_BITS = (1, 2, 4, 6, 8)
+from corepress.encoding.bits import INDEX_BITS_IOS16, container
 
 
 def write(encoding: WeightEncoding, ops: OpBuilder) -> Var:
@@ -40,7 +38,7 @@ def _sparse(sparse: Sparse, ops: OpBuilder) -> Var:
 
 
 def _palettized(palette: Palettized, ops: OpBuilder) -> Var:
-    bits = container(palette.n_bits, _INDEX_BITS)
+    bits = container(palette.n_bits, INDEX_BITS_IOS16)
     lut = palette.lut.decode().reshape(-1)
     return ops.add(
         "constexpr_lut_to_dense",

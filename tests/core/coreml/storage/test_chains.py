@@ -104,11 +104,11 @@ def test_a_program_that_holds_a_refused_chain_is_warned_about():
     assert "corepress.coreml.decompress" in remark
 
 
-def test_every_built_in_form_is_stored_in_a_known_chain(every_form, through_package):
+def test_every_built_in_form_is_stored_in_a_known_chain(every_form, in_program):
     for form, encoding in every_form.items():
-        for target in ("iOS18", "iOS26"):
-            weight = through_package(encoding, target)
-            assert is_known(chain_types(weight.var), DeploymentTarget[target]), (form, target)
+        for target in (DeploymentTarget.iOS18, DeploymentTarget.iOS26):
+            (weight,) = program_weights(in_program(encoding, target))
+            assert is_known(chain_types(weight.var), target), (form, target)
 
 
 class ScaledAfterwards:
