@@ -23,7 +23,7 @@ class MatrixFacts:
         A layer multiplies the columns of each group by its inputs: input channels of a linear layer, (input channel,
         kernel position) of a convolution, in the order of `torch.nn.functional.unfold`. A transposed convolution has
         its input channels as columns and (output channel, kernel position) as rows. Weights that are stacked along the
-        output axis, each with an input of its own (the projections of attention), are groups.
+        output axis, each with an input of its own (the projections of attention), are groups. A vector is one column.
         """
         return tuple(self.to_matrix(torch.empty(self.shape, device="meta")).shape)  # type: ignore[return-value]
 
@@ -35,6 +35,8 @@ class MatrixFacts:
             return values.reshape(groups, self.shape[0] // groups, -1).transpose(1, 2)
         if self._is_convolution:
             return values.reshape(groups, self.shape[0] // groups, -1)
+        if len(self.shape) == 1:
+            return values.reshape(1, -1, 1)
         rows, columns = self.shape[self.output_axis], self.shape[self.input_axis]
         outputs_and_inputs_last = values.movedim((self.output_axis, self.input_axis), (-2, -1))
         if groups > 1:
@@ -45,7 +47,7 @@ class MatrixFacts:
         """Return a matrix (groups, rows, columns) in the shape of the weight; undoes `to_matrix`."""
         if self.kind.startswith("conv_transpose"):
             return matrix.transpose(1, 2).reshape(self.shape)
-        if self._is_convolution:
+        if self._is_convolution or len(self.shape) == 1:
             return matrix.reshape(self.shape)
         rows, columns = self.shape[self.output_axis], self.shape[self.input_axis]
         others = [n for axis, n in enumerate(self.shape) if axis not in (self.output_axis, self.input_axis)]

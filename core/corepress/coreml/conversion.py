@@ -78,7 +78,7 @@ def convert(
         raise
     program = load_program(draft)
     placed = place(program, codes, target, allow_unknown_chains=allow_unknown_chains)
-    unused = _unplaced(weights, placed.names, traced_parameters(traced))
+    unused = _unused(model, weights, placed.names, traced_parameters(traced))
     made_of = origins(model, draft, program, placed.names)
     records = provenance.metadata_for(placed.names, placed.parts, unused, made_of, getattr(model, PROVENANCE, {}))
     return write_program(program, draft, records, **writer_options)
@@ -196,13 +196,13 @@ def _in_the_way(weights: Iterable[Marked]) -> str:
     )
 
 
-def _unplaced(weights: Iterable[Marked], placed: Mapping[str, str], used: set[str]) -> list[str]:
+def _unused(model: nn.Module, weights: Iterable[Marked], placed: Mapping[str, str], used: set[str]) -> list[str]:
     """Return the weights that the traced graph never reads; raises ExportError for one that the converter lost."""
-    missing = [weight for weight in weights if weight.name not in placed]
-    for weight in missing:
-        if used.intersection(weight.names):
+    for weight in weights:
+        if weight.name not in placed and used.intersection(weight.names):
             raise ExportError(
                 f"{weight.name}: the converter has folded this compressed weight into something else; "
                 "leave it uncompressed, or keep the model from computing with it before use"
             )
-    return [weight.name for weight in missing]
+    others = (weight for weight in torch_weights(model) if weight.name not in placed)
+    return [weight.name for weight in others if not used.intersection(weight.names)]

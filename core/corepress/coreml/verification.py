@@ -14,7 +14,7 @@ from corepress.coreml.match import PackageWeights
 from corepress.coreml.output_verification import VerifiedOutput, verify_outputs
 from corepress.coreml.parts import constants_of_parts
 from corepress.coreml.program import load_program, name_of_function, open_model
-from corepress.coreml.provenance import is_ours, parts_of_weights, placed_weights, unused_weights
+from corepress.coreml.provenance import Parts, is_ours, parts_of_weights, placed_weights, unused_weights
 from corepress.coreml.read import PackageWeight, program_weights
 from corepress.coreml.storage.exactness import exact_storage
 from corepress.coreml.storage.parsing import rounding_of
@@ -127,11 +127,15 @@ def _verified_weights(
     package: Any, weights: Collection[PackageWeight], model: nn.Module
 ) -> tuple[tuple[VerifiedWeight, ...], int]:
     """Return the row of each weight of the model, and how many other parameters the model has."""
-    parts = parts_of_weights(package)
-    found = PackageWeights(weights, placed_weights(package))
-    target = DeploymentTarget.of_specification(package.get_spec().specificationVersion)
-    unused = unused_weights(package)
-    foldings = Foldings(model)
+    contents = _Contents(
+        weights,
+        PackageWeights(weights, placed_weights(package)),
+        parts_of_weights(package),
+        unused_weights(package),
+        is_ours(package),
+        DeploymentTarget.of_specification(package.get_spec().specificationVersion),
+        Foldings(model),
+    )
     rows = []
     compared: set[str] = set()
     for handle in torch_weights(model):
@@ -139,23 +143,41 @@ def _verified_weights(
         if handle.incidental and isinstance(encoding, Dense):
             continue
         compared.update(handle.names)
-        if handle.name in unused:
-            rows.append(VerifiedWeight(handle.name, "", 0, UNUSED))
-            continue
-        if handle.name in parts:
-            rows.append(_compared_in_parts(handle, encoding, parts[handle.name], found, target))
-            continue
-        stored = found.find(handle.names)
-        if handle.parts and (isinstance(encoding, Dense) or not is_ours(package)):
-            rows.append(_found_in_parts(handle, encoding, weights, target))
+        rows.append(contents.row(handle, encoding))
+    others = sum(name not in compared for name, _ in model.named_parameters(remove_duplicate=False))
+    return tuple(rows), others
+
+
+@attrs.frozen
+class _Contents:
+    """What a package holds of a model, and what it says of that itself; `ours` is one that `convert` made."""
+
+    weights: Collection[PackageWeight]
+    found: PackageWeights
+    parts: Parts
+    unused: Collection[str]
+    ours: bool
+    target: DeploymentTarget
+    foldings: Foldings
+
+    def row(self, handle: TorchWeight, encoding: WeightEncoding) -> VerifiedWeight:
+        """Compare a weight of the model with what the package holds."""
+        is_unused, is_dense = handle.name in self.unused, isinstance(encoding, Dense)
+        if is_unused and not is_dense:
+            return VerifiedWeight(handle.name, "", 0, UNUSED)
+        if handle.name in self.parts:
+            return _compared_in_parts(handle, encoding, self.parts[handle.name], self.found, self.target)
+        stored = self.found.find(handle.names)
+        if handle.parts and (is_dense or not self.ours):
+            row = _found_in_parts(handle, encoding, self.weights, self.target)
         elif isinstance(encoding, Dense) and (stored is None or stored.shape != handle.shape):
-            rows.append(_folded(handle, encoding.values, found, foldings, strict=is_ours(package)))
+            strict = self.ours and not is_unused
+            row = _folded(handle, encoding.values, self.found, self.foldings, strict=strict)
         elif stored is None:
             raise VerificationError(f"{handle.name}: {encoding.form.describe()} in the model, missing from the package")
         else:
-            rows.append(_compared(handle.name, encoding, stored, target))
-    others = sum(name not in compared for name, _ in model.named_parameters(remove_duplicate=False))
-    return tuple(rows), others
+            row = _compared(handle.name, encoding, stored, self.target)
+        return attrs.evolve(row, result=UNUSED) if is_unused and row.result == NOT_FOUND else row
 
 
 def _compared_in_parts(

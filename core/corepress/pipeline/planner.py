@@ -221,7 +221,8 @@ def _accept(
 def _predicted(stage: BoundStage, draft: Draft, config: Any) -> Form | None:
     if draft.weight.obstacle is not None:
         raise Unsupported(draft.weight.obstacle)
-    _require_memory(stage, draft.weight.facts, config)
+    with stage.blamed("sized the statistics of", draft.weight.name):
+        _require_memory(stage, draft.weight.facts, config)
     predict = getattr(stage.implementation, "predict", None)
     if predict is None:
         return None

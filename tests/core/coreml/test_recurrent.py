@@ -105,6 +105,12 @@ def test_composed_layers_begin_with_the_states_that_they_are_given():
         verify(convert(network, (INPUTS, *states)), network, (INPUTS, *states))
 
 
+def test_a_composed_layer_of_one_step_without_a_state_does_not_use_the_weight_of_its_state():
+    small = pipeline(RECIPES["palette"]).compress(nn.LSTM(8, 10, proj_size=4))
+    rows = verify(convert(small, INPUTS[:1]), small, INPUTS[:1]).weights
+    assert [row.result for row in rows] == ["equal", "not used by the program", "equal"]
+
+
 def test_what_is_composed_step_by_step_needs_inputs_of_one_shape():
     network = Inside(nn.LSTM(8, 10, proj_size=4))
     inputs = (INPUTS, torch.zeros(1, 2, 4), torch.zeros(1, 2, 10))

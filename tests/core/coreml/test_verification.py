@@ -60,6 +60,26 @@ def test_the_outcome_lists_every_weight(encodings, compress):
     assert str(outcome).splitlines()[3] == "second.weight  4-bit palette    176  equal"
 
 
+class Spare(nn.Module):
+    """Two layers alike, of which one is never called, and a recurrent one, which is not called either."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.spare, self.memory = nn.Linear(8, 8), nn.Linear(8, 8), nn.GRU(8, 8)
+
+    def forward(self, x):
+        return self.used(x)
+
+
+def test_an_uncompressed_weight_that_is_not_used_is_no_difference():
+    model = Spare()
+    results = {row.name: row.result for row in verify(convert(model, torch.zeros(1, 8)), model).weights}
+    assert results.pop("used.weight") == "equal"
+    assert results == dict.fromkeys(
+        ("spare.weight", "memory.weight_ih_l0", "memory.weight_hh_l0"), "not used by the program"
+    )
+
+
 def test_a_saved_package_is_verified_from_its_path(encodings, compress, tmp_path):
     model = compress(SmallConvNet(), {"first.weight": encodings.palette(SHAPE, 4)})
     convert(model, IMAGE).save(str(tmp_path / "net.mlpackage"))
@@ -133,10 +153,10 @@ def test_a_compressed_weight_that_is_dense_in_the_package_is_refused(encodings, 
 def test_a_compressed_weight_that_is_missing_is_refused(encodings, compress):
     model = SmallConvNet()
     package = convert(model, IMAGE)
-    compress(model, {"unused.weight": encodings.palette((8, 8), 4)})
+    compress(model, {"first.weight": encodings.palette((8, 3, 3, 3), 4)})
     with pytest.raises(VerificationError) as caught:
         verify(package, model)
-    assert str(caught.value) == "unused.weight: 4-bit palette in the model, missing from the package"
+    assert str(caught.value) == "first.weight: 4-bit palette in the model, missing from the package"
 
 
 def test_another_kind_of_compression_is_refused(encodings, compress):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from corepress import Pipeline, Stage
 from corepress.encoding import Affine, Dense, Palettized, Sparse
 from corepress.errors import ConfigError, PlanError
 from corepress.targets import torch_weights
@@ -197,3 +198,11 @@ def test_bad_calls_say_what_to_do(model, data):
         LayerwiseCompressor(model).compress(data, device="gpu7")
     with pytest.raises(PlanError, match="needs calibration data"):
         LayerwiseCompressor(model).compress()
+
+
+@pytest.mark.parametrize("algorithm", ["gptq", "gptq_palette", "sparse_gpt"])
+def test_a_rule_that_reaches_vectors_leaves_them_with_a_reason(algorithm, model):
+    plan = Pipeline([Stage(algorithm, {"global_config": {"weight_threshold": 0}})]).plan(model)
+    reasons = {row.name: row.reason for row in plan.rows}
+    assert {row.name for row in plan.done} >= {"0.weight", "1.up.weight"}
+    assert reasons["1.norm.weight"].startswith(f"{algorithm}: ")
