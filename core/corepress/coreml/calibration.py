@@ -35,7 +35,8 @@ def why_not_gathered(spec: StatisticSpec) -> str | None:
 class ProgramCalibration:
     """The statistics that were requested of weights of a program.
 
-    `weights` are all weights of the program. It is prepared once; what is written between two segments is exchanged.
+    `weights` are all weights of the program, and `description` that of its inputs. It is prepared once; what is written
+    between two segments is exchanged.
 
     Raises:
         PlanError: the program has no such weight, a statistic cannot be gathered in a program, or blocks match nothing.
@@ -47,6 +48,7 @@ class ProgramCalibration:
         weights: Sequence[CoreMLWeight],
         schedule: Schedule,
         requests: Requests,
+        description: Any = None,
     ) -> None:
         reasons = dict.fromkeys(why for specs in requests.values() for spec in specs if (why := why_not_gathered(spec)))
         if reasons:
@@ -63,7 +65,9 @@ class ProgramCalibration:
         self._listeners: dict[str, list[Any]] = {}
         taps = {use.op.name: partial(self._tapped, use.op.name) for weight in self._weights for use in weight.uses}
         biases = [weight.bias_var.name for weight in self._exchanged.values() if weight.bias_var is not None]
-        self._executable = StretchedExecutable(program, outputs=(), taps=taps, exchangeable=(*self._exchanged, *biases))
+        self._executable = StretchedExecutable(
+            program, outputs=(), taps=taps, exchangeable=(*self._exchanged, *biases), description=description
+        )
         self._stretches = self._cut()
         self._sharing = Sharing()
         self._number = 0

@@ -22,7 +22,9 @@ from corepress.encoding import WeightEncoding
 from corepress.errors import ExportError
 from corepress.targets.torch.metadata import PREFIX
 
-_FIRST_CODE, _LAST_CODE = 0x0400, 0x7BFF  # the bit patterns of the positive normal numbers of float16
+# The bit patterns of positive numbers of float16 that are so far apart that no pass takes one for another: passes merge
+# constants that differ by less than 6e-8.
+_FIRST_CODE, _LAST_CODE = 0x0800, 0x7BFF
 _MARKER_OPS = {"constexpr_blockwise_shift_scale", "constexpr_affine_dequantize"}
 
 

@@ -1,5 +1,6 @@
 """Matching: which weight of a package is which weight of the model."""
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from corepress.coreml.read import PackageWeight
+from corepress.coreml.storage.parsing import rounding_of
 from corepress.errors import VerificationError
 
 # What the converter and the compression tools append to the names of constants.
@@ -66,6 +68,15 @@ class PackageWeights:
     def dense_of_shape(self, shape: tuple[int, ...]) -> list[PackageWeight]:
         """Return the uncompressed constants of a shape."""
         return [weight for weight in self._by_name.values() if not weight.compressed and weight.shape == shape]
+
+    def find_turned(self, values: Tensor) -> PackageWeight | None:
+        """Return a constant that is `values` with two axes exchanged, as folding a transposition leaves it."""
+        for axes in itertools.combinations(range(values.ndim), 2):
+            turned = values.transpose(*axes)
+            for weight in self.dense_of_shape(tuple(turned.shape)):
+                if torch.equal(weight.value, rounding_of(weight.var)(turned)):
+                    return weight
+        return None
 
     def find_rescaled(self, values: Tensor, output_axis: int) -> PackageWeight | None:
         """Return a constant that is `values` with each output channel rescaled, as folding a constant leaves it."""

@@ -36,7 +36,7 @@ def origins(model: nn.Module, draft: Any, program: Any, placed: Mapping[str, str
             continue
         constant = by_name.find(handle.names)
         if isinstance(handle.encoding(), Dense) and (constant is None or constant.shape != handle.shape):
-            constant = _folded_from(handle, unclaimed, norms, foldings)
+            constant = _folded_from(handle, unclaimed, norms, foldings) or by_name.find_turned(handle.read())
         if constant is not None:
             found |= {name: [constant.name] for name in handle.names}
     return found

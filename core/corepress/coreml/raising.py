@@ -57,7 +57,7 @@ def require_alike(model: Any, own: DeploymentTarget, deployment: DeploymentTarge
 def _computed_by_both(model: Any, new: Any, function: str) -> tuple[dict[str, Any], dict[str, Any]]:
     before = Executable(model, function=function)
     inputs = example_inputs(before.inputs)
-    return before.run(inputs), Executable(new, function=function).run(inputs)
+    return before.run(inputs), Executable(new, function=function, description=model.get_spec().description).run(inputs)
 
 
 def _same(one: Any, other: Any) -> bool:

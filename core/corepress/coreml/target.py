@@ -74,6 +74,7 @@ class CoreMLTarget(Target):
         self._own = own
         self._program = raised(self.model, own, self.deployment)
         self._function = function
+        self._description = spec.description
         chosen = chosen_function(self._program, spec.description, function)
         self.states = {state.name: state.shape for state in states_of(chosen)}
         self.remarks += _refused_chains(self._constants)
@@ -198,7 +199,7 @@ class CoreMLTarget(Target):
         return self._calibration(schedule, requests).plan(data, most=schedule.most(most))
 
     def _calibration(self, schedule: Schedule, requests: Requests) -> ProgramCalibration:
-        return ProgramCalibration(self._program, self._weights, schedule, requests)
+        return ProgramCalibration(self._program, self._weights, schedule, requests, self._description)
 
     @property
     def activation_obstacle(self) -> str | None:
@@ -228,7 +229,7 @@ class CoreMLTarget(Target):
         from corepress.coreml.activations import quantize_activations
 
         self._place_pending()
-        return quantize_activations(self._program, chosen, data)
+        return quantize_activations(self._program, chosen, data, self._description)
 
     def result(self, made_by: Mapping[str, str] | None = None) -> Any:
         """Return an MLModel whose compressed constants alone differ from those of the model that was opened.

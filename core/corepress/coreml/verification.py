@@ -26,6 +26,7 @@ from corepress.targets.deployment import DeploymentTarget
 
 EQUAL = "equal"
 FOLDED = "equal, with batch norm {name} folded into it"
+TURNED = "equal, with two axes exchanged"
 RESCALED = "not proved: rescaled by constants that are no batch norm of the model"
 UNUSED = "not used by the program"
 NOT_FOUND = "not proved: not in the package as it is"
@@ -220,6 +221,9 @@ def _folded(handle: Any, values: Tensor, found: PackageWeights, foldings: Foldin
         for candidate in alike:
             if is_close(candidate, folded):
                 return VerifiedWeight(handle.name, "dense", candidate.nbytes, FOLDED.format(name=name))
+    turned = found.find_turned(values)
+    if turned is not None:
+        return VerifiedWeight(handle.name, "dense", turned.nbytes, TURNED)
     rescaled = found.find_rescaled(values, handle.output_axis)
     if rescaled is not None:
         return VerifiedWeight(handle.name, "dense", rescaled.nbytes, RESCALED)

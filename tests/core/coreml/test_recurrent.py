@@ -250,3 +250,35 @@ def test_weights_that_the_converter_computes_with_are_named_with_the_way_out(mon
     message = r"with uncompressed weights it can: .* lstm \(inner.weight_ih_l0\); leave them uncompressed"
     with pytest.raises(ExportError, match=message):
         convert(small, INPUTS)
+
+
+class Tied(nn.Module):
+    """A linear layer, or a cell, that shares weights with an LSTM, registered before or behind it."""
+
+    def __init__(self, kind, *, first):
+        super().__init__()
+        if first:
+            self.memory = nn.LSTM(16, 16)
+        self.tied = nn.Linear(16, 64, bias=False) if kind == "linear" else nn.LSTMCell(16, 16)
+        if not first:
+            self.memory = nn.LSTM(16, 16)
+        if kind == "linear":
+            self.tied.weight = self.memory.weight_ih_l0
+        else:
+            self.tied.weight_ih, self.tied.weight_hh = self.memory.weight_ih_l0, self.memory.weight_hh_l0
+
+    def forward(self, x):
+        outputs, (hidden, cell) = self.memory(x)
+        return self.tied(outputs) if isinstance(self.tied, nn.Linear) else self.tied(x[-1], (hidden[0], cell[0]))
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("kind", ["linear", "cell"])
+def test_a_weight_that_others_share_with_an_lstm_is_held_in_both_orders(kind, first):
+    inputs = torch.randn(3, 1, 16)
+    small = pipeline(RECIPES["palette"]).compress(Tied(kind, first=first))
+    package = convert(small, inputs)
+    assert all(row.equal for row in verify(package, small, inputs).weights)
+    assert sum(weight.shape == (64, 16) and weight.compressed for weight in read_weights(package)) >= 3 - (
+        kind == "linear"
+    )

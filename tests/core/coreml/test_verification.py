@@ -7,6 +7,7 @@ import torch
 from tests.networks.images import SmallConvNet
 from torch import nn
 
+from corepress import Pipeline, Stage
 from corepress.coreml import convert, verify
 from corepress.coreml.program import blocks, load_program, write_program
 from corepress.encoding import Dense, Sparse
@@ -269,3 +270,25 @@ def test_weights_too_small_for_half_precision_are_warned_of(encodings, compress)
         "float16 rounds more than 1% of first.weight away, the values are too small; "
         "pass compute_precision=coremltools.precision.FLOAT32"
     )
+
+
+class Experts(nn.Module):
+    """Weights whose transposition the converter folds; both constants have the shape of the other weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Parameter(torch.randn(3, 24, 16)), nn.Parameter(torch.randn(3, 16, 24))
+
+    def forward(self, x):
+        return (x[None] @ self.up.transpose(1, 2) @ self.down.transpose(1, 2)).sum(0)
+
+
+def test_a_transposed_weight_is_found():
+    model = nn.Sequential(Experts())
+    inputs = torch.randn(4, 16)
+    package = convert(model, inputs)
+    assert {row.name: row.result for row in verify(package, model, inputs).weights} == dict.fromkeys(
+        ("0.up", "0.down"), "equal, with two axes exchanged"
+    )
+    stage = Stage("kmeans", {"module_name_configs": {"0.up": {"n_bits": 4}}})
+    assert [row.shape for row in Pipeline([stage]).plan(package).done] == [(3, 16, 24)]

@@ -22,7 +22,11 @@ Key = tuple[str, int]
 
 
 def calibrate(
-    program: Any, wanted: Collection[Key], observer: Callable[[int], Observer], data: Iterable[Any]
+    program: Any,
+    wanted: Collection[Key],
+    observer: Callable[[int], Observer],
+    data: Iterable[Any],
+    description: Any = None,
 ) -> dict[Key, Observer]:
     """Return an observer for each wanted key, which has seen the value in all samples.
 
@@ -39,7 +43,7 @@ def calibrate(
     schemes: dict[str, list[int]] = {}
     for name, scheme in dict.fromkeys([*wanted, *itertools.chain(*groups)]):
         schemes.setdefault(name, []).append(scheme)
-    executable = Executable(program, outputs=schemes)
+    executable = Executable(program, outputs=schemes, description=description)
     seen: dict[Key, Observer] = {}
     infinite: set[str] = set()
     count = 0

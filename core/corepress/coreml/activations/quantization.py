@@ -41,7 +41,10 @@ class _Place:
 
 
 def quantize_activations(
-    program: Any, chosen: Mapping[str, tuple[ActivationAlgorithm, Any]], data: Iterable[Any]
+    program: Any,
+    chosen: Mapping[str, tuple[ActivationAlgorithm, Any]],
+    data: Iterable[Any],
+    description: Any = None,
 ) -> list[str]:
     """Quantize what the chosen operations of a program read and compute, with ranges calibrated over samples, in place.
 
@@ -55,6 +58,7 @@ def quantize_activations(
         chosen: the algorithm and its configuration for names of sites.
         data: samples of the program's inputs: dicts of arrays by name, arrays, or tuples of them in the program's
             order. Their ranges are gathered over all of them; states begin as zeros in each.
+        description: what the model of the program says of its inputs, such as which are images.
 
     Raises:
         ExportError: the program is too old, a name is that of no site, or a sample is wrong; nothing is changed then.
@@ -65,7 +69,7 @@ def quantize_activations(
     schemes: list[_Scheme] = []
     places = _places(program, chosen, schemes)
     wanted = list(dict.fromkeys(key for place in places for key in place.keys))
-    quantizations = _quantizations(program, wanted, schemes, data) if wanted else {}
+    quantizations = _quantizations(program, wanted, schemes, data, description) if wanted else {}
     left = [place.site.name for place in places if any(key not in quantizations for key in place.keys)]
     # What was to be quantized for one of these may have to be quantized behind the operation that computes it.
     rest = _places(program, {name: scheme for name, scheme in chosen.items() if name not in left}, schemes)
@@ -92,7 +96,7 @@ def _places(
 
 
 def _quantizations(
-    program: Any, wanted: list[Key], schemes: list[_Scheme], data: Iterable[Any]
+    program: Any, wanted: list[Key], schemes: list[_Scheme], data: Iterable[Any], description: Any
 ) -> dict[Key, ActivationQuantization]:
     def observer(number: int) -> Observer:
         return schemes[number].algorithm.observer(schemes[number].config)
@@ -100,7 +104,7 @@ def _quantizations(
     def quantization(seen: Observer, scheme: _Scheme) -> ActivationQuantization:
         return scheme.algorithm.quantization(seen, scheme.config)
 
-    observers = calibrate(program, wanted, observer, data)
+    observers = calibrate(program, wanted, observer, data, description)
     return {key: quantization(observers[key], schemes[key[1]]) for key in wanted if key in observers}
 
 

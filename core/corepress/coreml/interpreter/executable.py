@@ -30,7 +30,7 @@ class Executable:
 
     Args:
         mlmodel: an MLModel, the path of an `.mlpackage`, or a MIL program in memory; of the lengths that an
-            axis may have, a program alone knows only whether there are several.
+            axis may have, a program alone knows only whether there are several, and not which inputs are images.
         precision: `model` rounds what the program computes in half precision after every operation; `float32` rounds
             only what is stored so.
         outputs: the names of the values to return: inputs, outputs or intermediate ones; by default the program's
@@ -41,6 +41,7 @@ class Executable:
             the form that its handler wants. A tapped operation is computed even where no output depends on it.
         exchangeable: names of constants that `exchange` gives other values.
         function: the name of the function, where the program has several; by default the model's default.
+        description: of a MIL program, what the model that it was loaded from says of its inputs and outputs.
 
     Raises:
         ExportError: it is no ML program, an operation is unknown, or an output has no such name.
@@ -56,10 +57,11 @@ class Executable:
         taps: Mapping[str, Tap] | None = None,
         exchangeable: Collection[str] = (),
         function: str | None = None,
+        description: Any = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise ExportError(f"precision must be one of {listed(PRECISIONS)}, not {precision!r}")
-        program, description = _opened(mlmodel)
+        program, description = _opened(mlmodel, description)
         name = name_of_function(program, description, function)
         chosen = program.functions[name]
         wanted = _wanted(chosen, outputs, intermediates)
@@ -138,10 +140,10 @@ def run(
     return executable.run(inputs)
 
 
-def _opened(model: Any) -> tuple[Any, Any]:
+def _opened(model: Any, description: Any) -> tuple[Any, Any]:
     """Return the MIL program of a model and the description of its interface, which a program alone lacks."""
     if isinstance(model, Program):
-        return model, ct.proto.Model_pb2.ModelDescription()
+        return model, ct.proto.Model_pb2.ModelDescription() if description is None else description
     package = open_model(model)
     return load_program(package), package.get_spec().description
 

@@ -1,5 +1,6 @@
 """Handles on the weights of a torch model."""
 
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -82,7 +83,7 @@ class TorchWeight(Weight):
             groups=getattr(place.module, "groups", 1) if place.kind.kind.startswith("conv") else 1,
             stack_axis=place.layout.stack_axis,
             stacked=place.layout.stacked,
-            parts=place.layout.parts or 1,
+            parts=self.parts or 1,
             aliases=self.names[1:],
         )
 
@@ -104,7 +105,8 @@ class TorchWeight(Weight):
     @property
     def parts(self) -> int:
         """The number of equal parts along the output axis that a package may reorder or hold apart; 0 = none."""
-        return self.places[0].layout.parts
+        found = math.lcm(*(place.layout.parts or 1 for place in self.places))
+        return found if found > 1 else 0
 
     @property
     def identity(self) -> int:
@@ -227,8 +229,8 @@ class TorchWeight(Weight):
 
     def in_constants(self, form: Form) -> Form:
         """Return a form of the weight as it is in the constants of a package, which may be several."""
-        layout = self.places[0].layout
-        return form.in_parts(self.output_axis, layout.parts, apart=layout.apart) if layout.parts else form
+        apart = any(place.layout.apart for place in self.places)
+        return form.in_parts(self.output_axis, self.parts, apart=apart) if self.parts else form
 
     def write(self, encoding: WeightEncoding | Realized) -> None:
         """Set the values and the metadata buffers of every place."""
