@@ -204,5 +204,9 @@ def _unused(model: nn.Module, weights: Iterable[Marked], placed: Mapping[str, st
                 f"{weight.name}: the converter has folded this compressed weight into something else; "
                 "leave it uncompressed, or keep the model from computing with it before use"
             )
-    others = (weight for weight in torch_weights(model) if weight.name not in placed)
+    # A plain tensor is a constant of the graph, which says nothing of its name.
+    known = {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
+    others = (
+        weight for weight in torch_weights(model) if weight.name not in placed and known.intersection(weight.names)
+    )
     return [weight.name for weight in others if not used.intersection(weight.names)]

@@ -97,6 +97,7 @@ def marked_copy(model: nn.Module, weights: Iterable[Marked]) -> tuple[nn.Module,
         )
     for code, (weight, part) in codes.items():
         for name in weight.names if part == 0 else ():
+            _make_parameter(clone, name)
             if weight.parts:
                 _fill(clone, name, weight, code)
             else:
@@ -139,6 +140,16 @@ def _code(value: Any) -> int:
 
 def _value(code: int) -> float:
     return float(np.array(code, np.uint16).view(np.float16))
+
+
+def _make_parameter(model: nn.Module, name: str) -> None:
+    """Let a weight that is a plain tensor of its module have a name in the traced graph."""
+    owner, _, parameter = name.rpartition(".")
+    module = model.get_submodule(owner)
+    if parameter in vars(module):
+        values = _single(vars(module).pop(parameter))
+        assert values is not None
+        module.register_parameter(parameter, nn.Parameter(values, requires_grad=False))
 
 
 def _fill(model: nn.Module, name: str, weight: Marked, first_code: int) -> None:

@@ -71,6 +71,8 @@ def _simulators_for(
         for name, task in plan.weights.items():
             weight = task.handle(target)
             assert isinstance(weight, TorchWeight)
+            if weight.untrainable is not None:
+                raise PlanError(f"{name}: {weight.untrainable}")
             now = weight.encoding()
             if isinstance(now, Sparse) and isinstance(now.payload, Dense):
                 if name not in kept:

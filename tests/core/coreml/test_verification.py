@@ -292,3 +292,16 @@ def test_a_transposed_weight_is_found():
     )
     stage = Stage("kmeans", {"module_name_configs": {"0.up": {"n_bits": 4}}})
     assert [row.shape for row in Pipeline([stage]).plan(package).done] == [(3, 16, 24)]
+
+
+def test_a_weight_that_is_a_plain_tensor_is_exported_and_found():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    values = model[0].weight.detach()
+    del model[0].weight
+    model[0].weight = values
+    inputs = torch.randn(2, 8)
+    assert all(row.equal for row in verify(convert(model, inputs), model, inputs).weights)
+    small = Pipeline([Stage("rtn", {"global_config": {"weight_threshold": 0}})]).compress(model)
+    rows = verify(convert(small, inputs), small, inputs).weights
+    assert [(row.stored_as, row.result) for row in rows] == [("int8", "equal")] * 2
+    assert "weight" not in small[0]._parameters

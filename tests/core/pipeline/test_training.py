@@ -369,3 +369,32 @@ def test_a_model_in_training_says_how_it_is_saved_and_a_finished_one_is_saved(tm
     torch.save(finished, tmp_path / "model.pt")
     again = torch.load(tmp_path / "model.pt", weights_only=False)
     assert torch.equal(again[0].weight, finished[0].weight)
+
+
+def held_as(what):
+    """Return a network whose first weight is a buffer, or a plain tensor."""
+    network = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    values = network[0].weight.detach()
+    del network[0].weight
+    if what == "buffer":
+        network[0].register_buffer("weight", values)
+    else:
+        network[0].weight = values
+    return network
+
+
+def test_a_weight_that_is_a_buffer_is_trained_to_the_end():
+    stage = Stage("magnitude", {"global_config": {"target_sparsity": 0.5, "weight_threshold": 0}})
+    pipeline = Pipeline([stage])
+    prepared = pipeline.prepare(held_as("buffer"))
+    prepared(torch.ones(1, 8)).sum().backward()
+    pipeline.step()
+    finished = pipeline.finalize()
+    assert "weight" in finished[0]._buffers
+    assert (finished[0].weight == 0).sum() == 32
+
+
+def test_a_weight_that_is_a_plain_tensor_is_refused_with_the_way_out():
+    network = held_as("tensor")
+    with pytest.raises(PlanError, match=r"0.weight: it is a plain tensor of 0, .* nn.Parameter\(module.weight\) first"):
+        Pipeline([Stage("magnitude", {"global_config": {"target_sparsity": 0.5}})]).prepare(network)

@@ -47,13 +47,15 @@ def described(module: nn.Module, kinds: Kinds) -> Iterator[Described]:
 def _matching(module: nn.Module, pattern: str) -> list[str]:
     if "*" not in pattern:
         return [pattern] if has(module, pattern) else []
-    return [name for name, _ in _stored_parameters(module) if fnmatchcase(name, pattern)]
+    # Of what a hook computes a weight from, the weight itself is meant.
+    names = (_computed_from(module, name) or name for name, _ in _stored_parameters(module))
+    return [name for name in dict.fromkeys(names) if fnmatchcase(name, pattern)]
 
 
-def _computed_from(module: nn.Module, parameter: str) -> bool:
-    """Tell whether a hook on the module computes a weight from the parameter."""
+def _computed_from(module: nn.Module, parameter: str) -> str | None:
+    """Return the name of the weight that a hook on the module computes from the parameter, if one does."""
     stem, _, ending = parameter.rpartition("_")
-    return ending in ("g", "v", "orig") and way_out(module, stem) is not None
+    return stem if ending in ("g", "v", "orig") and way_out(module, stem) is not None else None
 
 
 def has(module: nn.Module, parameter: str) -> bool:
@@ -63,15 +65,15 @@ def has(module: nn.Module, parameter: str) -> bool:
 
 
 def _stored_parameters(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield the own parameters of a module by name, and the originals of parametrized ones."""
+    """Yield the own parameters of a module by name, and the largest original of each parametrized one."""
     for name, parameter in module._parameters.items():
         if parameter is not None:
             yield name, parameter
     if parametrize.is_parametrized(module):
         for name, group in module.parametrizations.items():  # type: ignore[operator,union-attr]
-            original = getattr(group, "original", None)
-            if isinstance(original, Tensor):
-                yield name, original
+            originals = [value for key, value in group.named_parameters(recurse=False) if key.startswith("original")]
+            if originals:
+                yield name, max(originals, key=Tensor.numel)
 
 
 def _by_looks(module: nn.Module, parameter: str, stored: Tensor) -> Described:

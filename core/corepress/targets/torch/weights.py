@@ -1,5 +1,6 @@
 """Handles on the weights of a torch model."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -154,6 +155,18 @@ class TorchWeight(Weight):
             return f"elements of it share memory (shape {self.shape}, strides {self.tensor.stride()})"
         if self.parameter.is_inference() and not torch.is_inference_mode_enabled():
             return "it was made in torch.inference_mode()"
+        return None
+
+    @property
+    def untrainable(self) -> str | None:
+        """Why no simulator can take the place of the weight, or None."""
+        for place in self.places:
+            stored = {*place.module._parameters, *place.module._buffers}
+            if place.parameter not in stored and not parametrize.is_parametrized(place.module, place.parameter):
+                return (
+                    f"it is a plain tensor of {place.module_name or 'the model'}, no parameter; for training, write "
+                    f"module.{place.parameter} = nn.Parameter(module.{place.parameter}) first"
+                )
         return None
 
     @property
@@ -345,5 +358,6 @@ def _stored(place: Place) -> Tensor:
 def _identity(place: Place) -> int:
     if parametrize.is_parametrized(place.module, place.parameter):
         group = place.module.parametrizations[place.parameter]  # type: ignore[index,union-attr]
-        return id(next(iter(group.parameters(recurse=False))))  # type: ignore[union-attr]
+        originals = itertools.chain(group.parameters(recurse=False), group.buffers(recurse=False))  # type: ignore[union-attr]
+        return id(next(originals))
     return id(getattr(place.module, place.parameter))

@@ -142,3 +142,32 @@ def test_the_weights_of_a_module_share_one_run_of_its_layers(monkeypatch):
     module = nn.LSTM(5, 4, 3, bidirectional=True).eval()
     Pipeline([Stage("gptq")]).compress(module, data=[(values(6, 2, 5),)])
     assert sorted(ran) == [0, 1, 2]
+
+
+def with_old_norm(module):
+    nn.utils.weight_norm(module, "weight_hh_l0")
+
+
+def with_spectral_norm(module):
+    nn.utils.spectral_norm(module, "weight_hh_l0")
+
+
+def with_new_norm(module):
+    nn.utils.parametrizations.weight_norm(module, "weight_hh_l0")
+
+
+def pruned(module):
+    nn.utils.prune.l1_unstructured(module, "weight_hh_l0", 0.5)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("change", [with_old_norm, with_spectral_norm, with_new_norm, pruned])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_a_computed_weight_is_left_alone_with_the_way_out(kind, change):
+    module = LAYERS[kind](8, 16)
+    change(module)
+    plan = Pipeline([Stage("kmeans", {"global_config": {"weight_threshold": 0}})]).plan(module)
+    assert [row.name for row in plan.done] == ["weight_ih_l0"]
+    (reason,) = (row.reason for row in plan.rows if row.name == "weight_hh_l0")
+    assert "it is parametrized by" in reason
+    assert "remove" in reason
