@@ -70,6 +70,8 @@ class Group(click.Group):
         except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
             # Whoever reads the output may stop reading, as `head` does: click ends the process quietly.
             raise
+        except (SystemExit, GeneratorExit) as error:
+            raise WrongUsage(f"code of yours has ended the command with {type(error).__name__}: {error}") from error
         except Exception as error:
             if ctx.meta.get(_DEBUG):
                 click.echo(traceback.format_exc(), err=True, nl=False)
