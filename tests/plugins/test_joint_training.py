@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 from tests.networks.residual import ResidualNetwork
+from torch import nn
 
 from corepress import Pipeline, Stage
 from corepress.coreml import convert, verify
@@ -239,3 +240,14 @@ def test_activations_of_dkm_need_a_training_loop():
     model = ResidualNetwork()
     with pytest.raises(PlanError, match=r"activations are quantized in training only; use prepare, step and finalize"):
         Pipeline([STAGES["dkm activations"]]).compress(model)
+
+
+def test_a_table_that_is_made_when_training_is_over_cannot_be_trained():
+    stages = [Stage("kmeans", {"global_config": {"n_bits": 4}}), Stage("linear_qat")]
+    network = nn.Sequential(nn.Linear(64, 64))
+    with pytest.raises(
+        PlanError, match=r"stage 2 \(linear_qat\) would train the look-up table that stage 1 \(kmeans\)"
+    ):
+        Pipeline(stages).prepare(network, example_inputs=torch.ones(1, 64))
+    assert type(network[0]) is nn.Linear
+    Pipeline(stages[::-1]).prepare(network, example_inputs=torch.ones(1, 64))

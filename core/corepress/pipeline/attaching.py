@@ -67,7 +67,11 @@ def _simulators_for(
     refused: dict[int, dict[str, str]] = {}
     palettes: dict[str, Simulator] = {}
     kept: set[str] = set()
-    for plan in (plan for plan in blueprint.stages if plan.training):
+    tables: dict[str, str] = {}
+    for plan in blueprint.stages:
+        if not plan.training:
+            tables |= dict.fromkeys(plan.weights if plan.stage.spec.produces == "palette" else (), plan.stage.label)
+            continue
         for name, task in plan.weights.items():
             weight = task.handle(target)
             assert isinstance(weight, TorchWeight)
@@ -88,6 +92,11 @@ def _simulators_for(
                     f"{plan.stage.label} needs an uncompressed or a pruned weight; compress() works on it as it is"
                 )
             produces = plan.stage.spec.produces
+            if produces == "affine" and name in tables:
+                raise PlanError(
+                    f"{name}: {plan.stage.label} would train the look-up table that {tables[name]} makes when training "
+                    "is over; put it in front of that stage, or palettize in training (dkm)"
+                )
             try:
                 if produces == "affine" and name in palettes:
                     _nest(plan, weight, palettes[name], owner, seed)
