@@ -251,3 +251,20 @@ def test_a_table_that_is_made_when_training_is_over_cannot_be_trained():
         Pipeline(stages).prepare(network, example_inputs=torch.ones(1, 64))
     assert type(network[0]) is nn.Linear
     Pipeline(stages[::-1]).prepare(network, example_inputs=torch.ones(1, 64))
+
+
+def test_activations_are_quantized_when_the_weights_are_trained():
+    stages = [
+        Stage("magnitude", {"global_config": {"scheduler": {"update_steps": [0, 1]}, "target_sparsity": 0.5}}),
+        Stage("activation"),
+    ]
+    pipeline, inputs = Pipeline(stages), torch.randn(4, 64)
+    prepared = pipeline.prepare(nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8)), example_inputs=inputs)
+    for _ in range(3):
+        prepared(inputs).sum().backward()
+        pipeline.step()
+    finished = pipeline.finalize(data=[inputs])
+    package = convert(finished, inputs)
+    outcome = verify(package, finished, inputs)
+    assert all(row.equal and row.stored_as == "50% sparse" for row in outcome.weights)
+    assert "quantize" in {op.op_type for op in package._mil_program.functions["main"].operations}

@@ -27,11 +27,12 @@ def compose(model: nn.Module) -> list[str]:
 
 
 def _forward_of(module: nn.Module) -> Callable[..., Any] | None:
-    if type(module) is nn.RNN and module.bidirectional:
+    # A subclass with a forward of its own computes something else.
+    if isinstance(module, nn.RNN) and module.bidirectional and type(module).forward is nn.RNN.forward:
         return rnn_in_both_directions
-    if type(module) is nn.LSTM and module.proj_size:
+    if isinstance(module, nn.LSTM) and module.proj_size and type(module).forward is nn.LSTM.forward:
         return projected_lstm
-    return _FORWARD.get(type(module))
+    return next((found for cls, found in _FORWARD.items() if type(module).forward is cls.forward), None)
 
 
 def _lstm_cell(self: nn.LSTMCell, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:  # noqa: A002  (the name that torch gives it)
@@ -72,7 +73,7 @@ def _of_hidden(cell: Any, hidden: Tensor | None) -> Tensor:
     return torch.zeros(len(cell.weight_ih)) if cell.bias_hh is None else cell.bias_hh
 
 
-_FORWARD: dict[type, Callable[..., Any]] = {
+_FORWARD: dict[type[nn.Module], Callable[..., Any]] = {
     nn.LSTMCell: _lstm_cell,
     nn.GRUCell: _gru_cell,
     nn.RNNCell: _rnn_cell,

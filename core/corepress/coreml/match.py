@@ -23,7 +23,7 @@ def stem_of(name: str) -> str:
 
 def sanitized(name: str) -> str:
     """Return a name as the converter of coremltools spells it in a program."""
-    return re.sub(r"\W", "_", name)
+    return re.sub(r"\W", "_", name, flags=re.ASCII)
 
 
 class PackageWeights:

@@ -44,6 +44,14 @@ def load_program(mlmodel: Any, version: int | None = None) -> Any:
         )
 
 
+def description_of(model: Any) -> Any:
+    """Return what an MLModel says of its inputs and outputs; its default function is the one that it was opened for."""
+    description = model.get_spec().description
+    if description.functions and model.function_name:
+        description.defaultFunctionName = model.function_name
+    return description
+
+
 def functions_of(program: Any, name: str | None = None) -> dict[str, Any]:
     """Return the functions of a program by name, the main one first: all of them, or the one of a name.
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from corepress.coreml.interpreter import Executable
 from corepress.coreml.interpreter.inputs import example_inputs
-from corepress.coreml.program import functions_of, load_program
+from corepress.coreml.program import blocks, functions_of, load_program
 from corepress.errors import ExportError, PlanError
 from corepress.targets.deployment import DeploymentTarget
 from corepress.warn import warn_user
@@ -23,11 +23,26 @@ def raised(model: Any, own: DeploymentTarget, deployment: DeploymentTarget) -> A
     try:
         return load_program(model, deployment)
     except Exception as error:
-        load_program(model)  # A damaged package has an error of its own.
+        program = load_program(model)  # A damaged package has an error of its own.
         raise PlanError(
-            f"the program is for {own} and cannot be raised to {deployment}: {error}; weights that are compressed "
-            "already must be decompressed first (corepress_plugins.coreml.decompress_weights)"
+            f"the program is for {own} and cannot be raised to {deployment}: {_obstacle(program, error)}"
         ) from error
+
+
+def _obstacle(program: Any, error: Exception) -> str:
+    """Say what of a program a newer system does not have."""
+    operations = [op for block in blocks(program) for op in block.operations]
+    if any(op.op_type.startswith("constexpr_") for op in operations):
+        return (
+            f"{error}; weights that are compressed already must be decompressed first "
+            "(corepress_plugins.coreml.decompress_weights)"
+        )
+    if isinstance(error.__cause__, KeyError):
+        name = error.__cause__.args[0]
+        changed = sorted({op.op_type for op in operations if name in op.inputs})
+        if changed:
+            return f"{' and '.join(changed)} has no input {name!r} there; convert the original model for that target"
+    return f"{error}; convert the original model for that target"
 
 
 def require_alike(model: Any, own: DeploymentTarget, deployment: DeploymentTarget) -> None:

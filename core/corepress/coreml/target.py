@@ -219,7 +219,7 @@ class CoreMLTarget(Target):
         aliases = {
             use.op.name: alias
             for weight in self._weights
-            for use, alias in zip(weight.uses, weight.subject.aliases, strict=True)
+            for use, alias in zip(weight.uses, weight.use_aliases, strict=True)
             if use.layer
         }
         return tuple(attrs.evolve(site, alias=aliases.get(site.name)) for site in sites(self._program))

@@ -13,7 +13,7 @@ from corepress.coreml.markers import Held, Marked
 from corepress.coreml.match import PackageWeights
 from corepress.coreml.output_verification import VerifiedOutput, verify_outputs
 from corepress.coreml.parts import constants_of_parts
-from corepress.coreml.program import load_program, name_of_function, open_model
+from corepress.coreml.program import description_of, load_program, name_of_function, open_model
 from corepress.coreml.provenance import Parts, is_ours, parts_of_weights, placed_weights, unused_weights
 from corepress.coreml.read import PackageWeight, program_weights
 from corepress.coreml.storage.exactness import exact_storage
@@ -118,7 +118,7 @@ def verify(
         raise ExportError("the model is prepared for training but not finalized; compare with what finalize() returns")
     package = open_model(mlmodel)
     program = load_program(package)
-    name = name_of_function(program, package.get_spec().description, function)
+    name = name_of_function(program, description_of(package), function)
     weights, others = _verified_weights(package, program_weights(program, name), model)
     outputs = () if example_inputs is None else verify_outputs(package, model, example_inputs, tolerance, name)
     return Verification(weights, others, outputs)

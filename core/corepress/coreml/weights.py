@@ -110,9 +110,10 @@ class CoreMLWeight(Weight):
         # The operation that makes the constant can have another name than its value.
         constant = (weight.name, str(weight.var.name), str(weight.var.op.name))
         own = tuple(dict.fromkeys((*constant, *_spelled(torch_names), *_spelled([stem_of(weight.name)]))))
-        self.subject = Subject(
-            name=weight.name, aliases=tuple(Alias(names=(*own, use.op.name), types=(use.types,)) for use in uses)
-        )
+        in_torch = [Alias(names=tuple(_spelled([name]))) for name in torch_names] if len(torch_names) > 1 else []
+        self.use_aliases = tuple(Alias(names=(*own, use.op.name), types=(use.types,)) for use in uses)
+        # Rules by several names that it had in torch must agree.
+        self.subject = Subject(name=weight.name, aliases=(*in_torch, *self.use_aliases))
         first = next((use for use in uses if use.layer), uses[0])
         self.facts = WeightFacts(
             name=weight.name,

@@ -174,7 +174,7 @@ class TrainingRun:
             check_data(data)
         self.recipe.require_given(data, loss_fn, trained=True)
         base = self.model if model is None else unwrapped(model)
-        source = TorchTarget(base)
+        source = self.target.beside(base)
         if vars(base).get(_FINALIZED_BY) == self.owner:
             return base
         finished = source.copy(temporary=inplace)

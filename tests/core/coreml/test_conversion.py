@@ -7,6 +7,7 @@ from tests.networks.images import SmallConvNet, VolumeNet
 from tests.networks.text import TextTagger
 from torch import nn
 
+from corepress import Pipeline, Stage
 from corepress.coreml import convert, inspect, read_weights, verify
 from corepress.encoding import Dense, Sparse
 from corepress.errors import ExportError
@@ -274,3 +275,25 @@ def test_nothing_of_the_markers_is_left_in_the_package(tagger, tmp_path):
     (weights,) = tmp_path.rglob("weight.bin")
     # Each array in the file begins at a multiple of 64 bytes, after a header of 64.
     assert weights.stat().st_size <= inspect(mlmodel).nbytes + 64 + 128 * len(constants)
+
+
+@pytest.mark.parametrize("name", ["größe", "é_x", "日本", "a b", "a-b"])
+def test_modules_of_any_name_are_exported_and_named_in_rules(name):
+    network = Named(nn.Linear(48, 48), name)
+    inputs = torch.ones(1, 48)
+    package = convert(Pipeline([Stage("rtn")]).compress(network), inputs)
+    assert [row.result for row in verify(package, Pipeline([Stage("rtn")]).compress(network), inputs).weights] == [
+        "equal"
+    ]
+    stage = Stage("kmeans", {"module_name_configs": {name: {"n_bits": 4}}})
+    assert len(Pipeline([stage]).plan(convert(network, inputs)).done) == 1
+
+
+class Named(nn.Module):
+    def __init__(self, layer, name):
+        super().__init__()
+        self.add_module(name, layer)
+        self.called = name
+
+    def forward(self, x):
+        return self.get_submodule(self.called)(x)

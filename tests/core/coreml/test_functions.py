@@ -280,3 +280,9 @@ def test_each_function_has_the_interface_that_it_was_converted_with(tmp_path):
     found = run(tmp_path / "both.mlpackage", {"image": pixels})["y"]
     batch = np.repeat(pixels.transpose(2, 0, 1)[None] / np.float32(255), 3, axis=0)
     assert np.abs(run(tmp_path / "both.mlpackage", {"x": batch}, function="of_batches")["y"] - found).max() < 0.01
+
+
+def test_a_model_that_was_opened_for_a_function_runs_it(package):
+    opened = ct.models.MLModel(str(package), skip_model_load=True, function_name="second")
+    assert run(opened, {"x": X})["y"].shape == (1, 5)
+    assert run(opened, {"x": X}, function="first")["y"].shape == (1, 8)

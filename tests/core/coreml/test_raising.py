@@ -10,7 +10,7 @@ from torch import nn
 from corepress import Pipeline, Stage
 from corepress.cli.main import main
 from corepress.coreml import convert, inspect, raising, run
-from corepress.coreml._coremltools import mb
+from corepress.coreml._coremltools import ct, mb
 from corepress.coreml.program import replace_value
 from corepress.coreml.read import program_weights
 from corepress.coreml.target import CoreMLTarget
@@ -122,3 +122,13 @@ def test_a_program_that_cannot_be_run_is_raised_with_a_warning(monkeypatch):
     monkeypatch.setattr(raising, "Executable", refuse)
     with pytest.warns(PlanWarning, match="raised to iOS18, and could not be run to compare both: no"):
         CoreMLTarget(package, deployment=DeploymentTarget.iOS18).result()
+
+
+def test_an_operation_that_has_changed_is_named():
+    @mb.program(input_specs=[mb.TensorSpec((1, 3, 8, 8))], opset_version=ct.target.iOS15)
+    def program(x):
+        return mb.crop_resize(x=x, roi=np.zeros((1, 1, 5, 1, 1), np.float32), target_height=4, target_width=4)
+
+    old = ct.convert(program, convert_to="mlprogram", minimum_deployment_target=ct.target.iOS15, skip_model_load=True)
+    with pytest.raises(PlanError, match=r"cannot be raised to iOS18: crop_resize has no input 'roi' there; convert"):
+        Pipeline([Stage("rtn")]).plan(old, minimum_deployment_target="iOS18")

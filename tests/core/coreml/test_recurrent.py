@@ -282,3 +282,26 @@ def test_a_weight_that_others_share_with_an_lstm_is_held_in_both_orders(kind, fi
     assert sum(weight.shape == (64, 16) and weight.compressed for weight in read_weights(package)) >= 3 - (
         kind == "linear"
     )
+
+
+class OwnProjected(nn.LSTM):
+    pass
+
+
+class OwnCell(nn.GRUCell):
+    pass
+
+
+class Both(nn.Module):
+    def __init__(self, memory, cell):
+        super().__init__()
+        self.memory, self.cell = memory, cell
+
+    def forward(self, x):
+        return self.cell(self.memory(x)[0][-1])
+
+
+def test_subclasses_that_compute_the_same_are_composed_too():
+    small = pipeline(RECIPES["palette"]).compress(Both(OwnProjected(8, 12, proj_size=8), OwnCell(8, 8)))
+    rows = verify(convert(small, INPUTS), small, INPUTS).weights
+    assert [row.stored_as for row in rows if row.equal] == ["4-bit palette"] * 4

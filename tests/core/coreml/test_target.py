@@ -579,3 +579,24 @@ def test_a_joint_form_is_refused_by_the_plan_even_where_its_size_is_unknown(firs
     # One message for all weights of a form.
     with pytest.raises(PlanError, match=r"^\d weights \(conv_w, .*, \.\.\.\): .* needs iOS18, but .*; pass minimum"):
         pipeline.plan(programs.layers("iOS16"))
+
+
+class TiedHead(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words, self.head = nn.Embedding(64, 64), nn.Linear(64, 64, bias=False)
+        self.head.weight = self.words.weight
+
+    def forward(self, x):
+        return self.head(torch.relu(self.words(x)))
+
+
+@pytest.mark.parametrize("other", [None, {"n_bits": 2}])
+def test_rules_about_the_modules_that_share_a_weight_must_agree(other):
+    package = convert(TiedHead(), torch.zeros(1, 8, dtype=torch.int32))
+    for model in (TiedHead(), package):
+        apart = Stage("kmeans", {"module_name_configs": {"words": other, "head": {"n_bits": 3}}})
+        with pytest.raises(ConfigError, match=r"'words.weight' and 'head.weight' share one weight"):
+            Pipeline([apart]).plan(model)
+        alike = Stage("kmeans", {"module_name_configs": {"words": {"n_bits": 3}, "head": {"n_bits": 3}}})
+        assert [row.form for row in Pipeline([alike]).plan(model).done] == ["3-bit palette"]

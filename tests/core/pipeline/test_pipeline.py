@@ -152,8 +152,8 @@ def test_a_model_without_compressible_weights_is_refused():
     with pytest.raises(PlanError) as caught:
         Pipeline([Stage("magnitude")]).compress(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3)))
     assert str(caught.value) == (
-        "the model has no compressible weights: corepress knows Linear, convolutions, Embedding, LayerNorm and "
-        "MultiheadAttention; a plugin can add other modules with the hook register_module_kinds"
+        "the model has no compressible weights: corepress knows linear and bilinear layers, convolutions, Embedding, "
+        "attention, recurrent layers and LayerNorm; a plugin can add other modules with the hook register_module_kinds"
     )
 
 

@@ -14,7 +14,14 @@ from corepress.coreml.interpreter.ops.state import State
 from corepress.coreml.interpreter.preparation import Preparation
 from corepress.coreml.interpreter.steps import Slots, Tap
 from corepress.coreml.interpreter.values import as_array, type_name
-from corepress.coreml.program import interface_of, load_program, name_of_function, open_model, with_nested
+from corepress.coreml.program import (
+    description_of,
+    interface_of,
+    load_program,
+    name_of_function,
+    open_model,
+    with_nested,
+)
 from corepress.errors import ExportError
 
 PRECISIONS = ("model", "float32")
@@ -145,7 +152,7 @@ def _opened(model: Any, description: Any) -> tuple[Any, Any]:
     if isinstance(model, Program):
         return model, ct.proto.Model_pb2.ModelDescription() if description is None else description
     package = open_model(model)
-    return load_program(package), package.get_spec().description
+    return load_program(package), description_of(package)
 
 
 def _wanted(function: Any, outputs: Iterable[str] | None, intermediates: bool) -> dict[str, Any]:

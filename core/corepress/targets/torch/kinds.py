@@ -59,6 +59,15 @@ BUILT_IN: tuple[ModuleKind, ...] = (
     _torch("Bilinear", "bilinear"),
     # Linear layers of GPT-2 and its relatives, by name: transformers need not be installed.
     ModuleKind(module="transformers.pytorch_utils.Conv1D", kind="linear", weights=_TRANSPOSED),
+    # Other stacked experts say by an attribute which of their axes are inputs.
+    ModuleKind(
+        module="transformers.models.llama4.modeling_llama4.Llama4TextExperts",
+        kind="experts",
+        weights=tuple(
+            WeightLayout(parameter=name, output_axis=2, input_axis=1, stack_axis=0)
+            for name in ("gate_up_proj", "down_proj")
+        ),
+    ),
 )
 
 

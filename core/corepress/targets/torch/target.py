@@ -34,8 +34,8 @@ class TorchTarget(Target):
     name = "torch"
     gathers_statistics = True
     why_empty = (
-        "the model has no compressible weights: corepress knows Linear, convolutions, Embedding, LayerNorm and "
-        "MultiheadAttention; a plugin can add other modules with the hook register_module_kinds"
+        "the model has no compressible weights: corepress knows linear and bilinear layers, convolutions, Embedding, "
+        "attention, recurrent layers and LayerNorm; a plugin can add other modules with the hook register_module_kinds"
     )
 
     def __init__(self, model: nn.Module, *, private: bool = False, example_inputs: Any = None) -> None:

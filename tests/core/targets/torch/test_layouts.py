@@ -154,3 +154,16 @@ def test_a_plugin_whose_kinds_are_impossible_is_named():
 
     with pytest.raises(PluginError, match="Broken"), plugins_of(Broken()):
         pass
+
+
+def test_experts_of_llama_4_hold_inputs_in_front_of_outputs():
+    llama = pytest.importorskip("transformers.models.llama4.modeling_llama4")
+    config = llama.Llama4TextConfig(hidden_size=16, intermediate_size=24, num_local_experts=2)
+    found = {weight.name: weight.facts for weight in torch_weights(llama.Llama4TextExperts(config))}
+    assert {name: facts.shape for name, facts in found.items()} == {
+        "gate_up_proj": (2, 16, 48),
+        "down_proj": (2, 24, 16),
+    }
+    assert {(facts.kind, facts.output_axis, facts.input_axis, facts.stack_axis) for facts in found.values()} == {
+        ("experts", 2, 1, 0)
+    }
