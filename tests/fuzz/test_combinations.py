@@ -38,6 +38,19 @@ OPTIONS = {
     "sparse_gpt": ZEROS,
     "threshold": {"threshold": [0.01, 0.1]},
 }
+TRAINED = {
+    "magnitude": ZEROS | {"scheduler": [{"update_steps": [0, 1, 2]}], "granularity": ["per_scalar", "per_channel"]},
+    "dkm": TABLES | {"cluster_dim": [1, 2], "quantize_activations": [False, True]},
+    "linear_qat": {
+        "weight_dtype": ["int4", "int6", "int8", "uint8"],
+        "block_size": [2, 4],
+        "milestones": [None, [0, 1, 2, 3]],
+        "activation_dtype": ["float32", "int8", "uint8"],
+    },
+    "rtn": INTEGERS,
+    "kmeans": VECTORS,
+    "activation": {},
+}
 TYPES = ("LSTM", "GRU", "RNN", "Embedding", "Linear", "Conv2d", "ConvTranspose2d")
 
 
@@ -107,49 +120,74 @@ NETWORKS = {
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def stages(numbers):
+def stages(numbers, known):
     """Return one to three stages with random options, for all weights and sometimes for types of layers."""
     found = []
-    for algorithm in numbers.choices(list(OPTIONS), k=numbers.choice([1, 1, 2, 2, 3])):
-        given = [name for name in OPTIONS[algorithm] if numbers.random() < 0.5]
-        options = {name: numbers.choice(OPTIONS[algorithm][name]) for name in given}
-        if numbers.random() < 0.7:
+    for algorithm in numbers.choices(list(known), k=numbers.choice([1, 1, 2, 2, 3])):
+        given = [name for name in known[algorithm] if numbers.random() < 0.5]
+        options = {name: numbers.choice(known[algorithm][name]) for name in given}
+        if numbers.random() < 0.7 and algorithm != "activation":
             options["weight_threshold"] = 0
         types = {key: options for key in numbers.sample(TYPES, 2) if numbers.random() < 0.3}
         found.append(Stage(algorithm, {"global_config": options, "module_type_configs": types}))
     return found
 
 
-def try_one(network, inputs, recipe):
-    """Plan, compress, export and verify; return whether the plan has accepted the recipe."""
+def compressed(network, inputs, recipe):
+    """Plan and compress; return the network and the bytes of each weight, or None for what the plan refuses."""
     try:
         pipeline = Pipeline(recipe)
         planned = pipeline.plan(network)
     except CorepressError:
-        return False
+        return None
     small = pipeline.compress(network, data=[(inputs,)] * 2, loss_fn=lambda model, batch: model(*batch).square().sum())
     done = {row.name: row.bytes_after for row in pipeline.report().done}
     # Only values tell `threshold` whether a weight gets enough zeros.
     assert done.keys() <= {row.name for row in planned.done}
-    outcome = verify(convert(small, inputs), small, inputs, tolerance=0.1)
+    return small, done
+
+
+def trained(network, inputs, recipe):
+    """Prepare, train and finalize; return the network, or None for what `prepare` refuses."""
+    try:
+        pipeline = Pipeline(recipe)
+        prepared = pipeline.prepare(network, example_inputs=(inputs,))
+    except CorepressError:
+        return None
+    optimizer = torch.optim.SGD(prepared.parameters(), 1e-3)
+    for _ in range(4):
+        optimizer.zero_grad()
+        prepared(inputs).square().mean().backward()
+        optimizer.step()
+        pipeline.step()
+    return pipeline.finalize(data=[(inputs,)] * 2).eval(), {}
+
+
+def require_exact(small, done, inputs):
+    """Export and verify."""
+    outcome = verify(convert(small, inputs), small, inputs, tolerance=0.2)
     for row in outcome.weights:
         assert row.result.startswith("equal") or row.result == "not used by the program", row
         if row.name in done and row.equal:
             # Each constant ends with a whole byte.
             assert abs(done[row.name] - row.nbytes) < 8, row
-    return True
 
 
+@pytest.mark.parametrize("way", ["compressed", "trained"])
 @pytest.mark.parametrize("batch", range(BATCHES))
-def test_what_a_plan_accepts_is_compressed_exported_and_exact(batch):
-    numbers = random.Random(batch)
+def test_what_is_accepted_is_finished_exported_and_exact(batch, way):
+    make, known = {"compressed": (compressed, OPTIONS), "trained": (trained, TRAINED)}[way]
+    numbers = random.Random(f"{way} {batch}")
     accepted = 0
     for case in range(count(12, 600)):
         torch.manual_seed(case)
         network, inputs = NETWORKS[numbers.choice(list(NETWORKS))]()
-        recipe = stages(numbers)
+        recipe = stages(numbers, known)
         try:
-            accepted += try_one(network.eval(), inputs, recipe)
+            made = make(network.eval(), inputs, recipe)
+            if made is not None:
+                require_exact(*made, inputs)
+                accepted += 1
         except Exception as error:
             raise AssertionError(f"{error}\n{type(network).__name__}: {Pipeline(recipe).to_yaml()}") from error
     assert accepted

@@ -111,8 +111,8 @@ def _read(source: str | Path | TextIO) -> tuple[str, str | bytes]:
         return path.name, path.read_bytes()
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: there is no such file") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: the file cannot be read: {error}") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{str(path)!r}: the file cannot be read: {error}") from error
 
 
 class _Loader(yaml.SafeLoader):

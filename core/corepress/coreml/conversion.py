@@ -17,7 +17,15 @@ from corepress.coreml.markers import Codes, Marked, marked_copy
 from corepress.coreml.origins import origins
 from corepress.coreml.place import place
 from corepress.coreml.program import load_program, write_program
-from corepress.coreml.trace import as_arguments, input_types, is_flexible, output_types, trace, traced_parameters
+from corepress.coreml.trace import (
+    as_arguments,
+    input_types,
+    is_flexible,
+    output_types,
+    require_strided,
+    trace,
+    traced_parameters,
+)
 from corepress.encoding import Dense
 from corepress.errors import ExportError, PrecisionWarning
 from corepress.targets import torch_weights
@@ -91,6 +99,7 @@ def _refuse_foreign(model: Any, options: Mapping[str, Any]) -> None:
         raise ExportError(f"expected a torch.nn.Module, not {type(model).__name__}")
     if any(isinstance(module, Simulator) for module in model.modules()):
         raise ExportError("the model is prepared for training but not finalized; convert what finalize() returns")
+    require_strided(model)
     if options.get("convert_to", "mlprogram") != "mlprogram":
         raise ExportError(f"convert_to={options['convert_to']!r} cannot hold compressed weights; leave it out")
 

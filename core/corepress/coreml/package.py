@@ -84,6 +84,8 @@ def open_package(path: Path) -> Any:
     Raises:
         ExportError: there is no package, or it is damaged.
     """
+    if "\0" in str(path):
+        raise ExportError(f"{str(path)!r} is no path: it holds a null character")
     for last in (tried == _MOST_TRIES for tried in range(1, _MOST_TRIES + 1)):
         package = path.resolve()
         if not package.exists():

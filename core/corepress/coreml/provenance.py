@@ -63,7 +63,7 @@ def _recorded(mlmodel: Any, key: str, form: type[T]) -> T:
         return typing.get_origin(form)()  # type: ignore[misc,no-any-return]
     try:
         record = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     if not _has_form(record, form):
         raise ExportError(

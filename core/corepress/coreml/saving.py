@@ -17,6 +17,8 @@ def save(mlmodel: Any, path: str | Path) -> None:
     """
     if not callable(getattr(mlmodel, "save", None)):
         raise ExportError(f"expected an MLModel, not {type(mlmodel).__name__}")
+    if not isinstance(path, str | Path):
+        raise ExportError(f"expected the path of an .mlpackage to write, not {type(path).__name__}")
     out = Path(path)
     if out.suffix != ".mlpackage":
         raise ExportError(f"{out}: the name of a package ends in .mlpackage")

@@ -14,6 +14,14 @@ from corepress.coreml._coremltools import ct
 from corepress.errors import ExportError
 
 
+def require_strided(model: nn.Module) -> None:
+    """Raise ExportError for a model whose parameters are sparse, nested or of another layout that has no program."""
+    for name, parameter in model.named_parameters():
+        if parameter.is_nested or parameter.layout is not torch.strided:
+            layout = "nested" if parameter.is_nested else parameter.layout
+            raise ExportError(f"{name}: its layout is {layout}, which no program holds; replace it by a dense tensor")
+
+
 def as_arguments(model: nn.Module, example_inputs: Any) -> tuple[tuple[Tensor, ...], list[str | None]]:
     """Return the example inputs in the order of the model's forward, with the names of those given by name.
 

@@ -19,6 +19,7 @@ from corepress.coreml.read import PackageWeight, program_weights
 from corepress.coreml.storage.exactness import exact_storage
 from corepress.coreml.storage.parsing import rounding_of
 from corepress.coreml.table import table
+from corepress.coreml.trace import require_strided
 from corepress.encoding import Affine, Dense, Palettized, Sparse, WeightEncoding
 from corepress.errors import ExportError, VerificationError
 from corepress.targets import TorchWeight, torch_weights
@@ -110,12 +111,13 @@ def verify(
     `mlmodel` is no ML program, has no such function, or cannot be run on these inputs, and when `model` is not
     finalized.
     """
-    if tolerance is not None and not tolerance >= 0:
+    if tolerance is not None and not (isinstance(tolerance, int | float) and tolerance >= 0):
         raise ExportError(f"tolerance must be 0 or more, not {tolerance!r}")
     if not isinstance(model, nn.Module):
         raise ExportError(f"expected a torch.nn.Module to compare with, not {type(model).__name__}")
     if any(isinstance(module, Simulator) for module in model.modules()):
         raise ExportError("the model is prepared for training but not finalized; compare with what finalize() returns")
+    require_strided(model)
     package = open_model(mlmodel)
     program = load_program(package)
     name = name_of_function(program, description_of(package), function)

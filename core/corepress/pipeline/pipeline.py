@@ -52,12 +52,16 @@ class Pipeline:
     def __init__(self, stages: Sequence[Stage], *, seed: int = 0, listeners: ListenerOptions | None = None) -> None:
         if isinstance(stages, Stage):
             raise_problems([Problem("stages", "must be a list of Stage objects, got a single one; put it in a list")])
-        stages = list(stages)
-        if not stages:
+        if not isinstance(stages, Iterable):
+            raise_problems([Problem("stages", f"must be a list of Stage objects, got {stages!r}")])
+        listed: list[Stage] = []
+        for stage in stages:
+            if not isinstance(stage, Stage):
+                raise_problems([Problem("stages", f"must hold Stage objects, got {stage!r}")])
+            listed.append(stage)
+        if not listed:
             raise_problems([Problem("stages", "a pipeline needs at least one Stage")])
-        if wrong := [stage for stage in stages if not isinstance(stage, Stage)]:
-            raise_problems([Problem("stages", f"must hold Stage objects, got {wrong[0]!r}")])
-        bound, problems = bind(list(enumerate(stages)))
+        bound, problems = bind(list(enumerate(listed)))
         options, wrong_options = checked_listeners(listeners)
         raise_problems([*problems, *wrong_options])
         self._set(Recipe(bound, seed, options))

@@ -8,7 +8,7 @@ from tests.networks.images import SmallConvNet
 from torch import nn
 
 from corepress import Pipeline, Stage
-from corepress.coreml import convert, verify
+from corepress.coreml import convert, save, verify
 from corepress.coreml.program import blocks, load_program, write_program
 from corepress.encoding import Dense, Sparse
 from corepress.errors import ExportError, PrecisionWarning, VerificationError
@@ -305,3 +305,19 @@ def test_a_weight_that_is_a_plain_tensor_is_exported_and_found():
     rows = verify(convert(small, inputs), small, inputs).weights
     assert [(row.stored_as, row.result) for row in rows] == [("int8", "equal")] * 2
     assert "weight" not in small[0]._parameters
+
+
+def test_odd_arguments_are_named():
+    package = convert(nn.Sequential(nn.Linear(8, 8)), torch.ones(1, 8))
+    sparse = nn.Sequential(nn.Linear(8, 8))
+    sparse[0].weight = nn.Parameter(torch.eye(8).to_sparse(), requires_grad=False)
+    for refuse in (lambda: verify(package, sparse), lambda: convert(sparse, torch.ones(1, 8))):
+        with pytest.raises(ExportError, match=r"0.weight: its layout is torch.sparse_coo"):
+            refuse()
+    with pytest.raises(ExportError, match="tolerance must be 0 or more, not 'x'"):
+        verify(package, nn.Sequential(nn.Linear(8, 8)), tolerance="x")
+    with pytest.raises(ExportError, match=r"expected the path of an .mlpackage to write, not int"):
+        save(package, 3)
+    package.user_defined_metadata["com.corepress.weights"] = "[" * 100_000
+    with pytest.raises(ExportError, match=r"the package's record 'com.corepress.weights' is damaged"):
+        verify(package, nn.Sequential(nn.Linear(8, 8)))

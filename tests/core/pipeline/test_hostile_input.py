@@ -100,3 +100,24 @@ def test_more_samples_than_python_counts_are_all():
     with pytest.warns(UserWarning, match="ended after 1 of the"):
         assert isinstance(skm([torch.rand(2, 8)], calibration_nsamples=10**20), nn.Module)
     assert issubclass(ConfigError, CorepressError)
+
+
+@pytest.mark.parametrize("stages", [None, 3, range(10**20), "rtn", [None], []])
+def test_odd_stages_are_a_configuration_error(stages):
+    with pytest.raises(ConfigError, match=r"^stages: "):
+        Pipeline(stages)
+
+
+def test_a_nested_tensor_is_named():
+    layer = layer_with(torch.eye(8))
+    layer.weight = nn.Parameter(torch.nested.nested_tensor([torch.ones(2, 3), torch.ones(3, 3)]), requires_grad=False)
+    with pytest.raises(StateError, match="weight: it is a nested tensor"):
+        Pipeline([Stage("rtn")]).plan(layer)
+
+
+@pytest.mark.parametrize("path", ["a\0.mlpackage", "a\0b"])
+def test_a_path_with_a_null_character_is_named(path):
+    with pytest.raises(CorepressError, match=r"a\\x00"):
+        Pipeline.from_yaml(path)
+    with pytest.raises(CorepressError, match=r"a\\x00"):
+        Pipeline([Stage("rtn")]).plan(path)

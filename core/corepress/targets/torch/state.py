@@ -28,6 +28,8 @@ def load_state(model: M, state: Mapping[str, Tensor]) -> M:
     Raises:
         StateError: the state belongs to another model, or an entry of it is wrong; the model is as it was.
     """
+    if not isinstance(model, nn.Module):
+        raise StateError(f"expected a torch.nn.Module to load the state into, not {type(model).__name__}")
     _require_tensors(model, state)
     _require_float_activations(model, state)
     _require_known_encodings(model, state)

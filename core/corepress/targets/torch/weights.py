@@ -302,6 +302,10 @@ def torch_weights(model: nn.Module, *, private: bool = False) -> list[TorchWeigh
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise StateError(f"{name}: it has no shape yet; run the model once before it is compressed")
+        if tensor.is_nested:
+            raise StateError(
+                f"{name}: it is a nested tensor, which has no shape; replace it by one of to_padded_tensor()"
+            )
     places: dict[int, list[Place]] = {}
     for place in _places(model):
         places.setdefault(_identity(place), []).append(place)
