@@ -63,7 +63,7 @@ def functions_of(program: Any, name: str | None = None) -> dict[str, Any]:
         return {key: functions[key] for key in sorted(functions, key=lambda key: (key != "main", key))}
     if name in functions:
         return {name: functions[name]}
-    near = did_you_mean(name, functions) or f"; it has {listed(sorted(functions))}"
+    near = did_you_mean(name, functions) or f"; it has {listed(sorted(functions)) or 'none'}"
     raise ExportError(f"the program has no function {name!r}{near}")
 
 

@@ -109,7 +109,7 @@ class CoreMLWeight(Weight):
         torch_names = tuple(torch_names)
         # The operation that makes the constant can have another name than its value.
         constant = (weight.name, str(weight.var.name), str(weight.var.op.name))
-        own = tuple(dict.fromkeys((*constant, *_spelled(torch_names), *_spelled([stem_of(weight.name)]))))
+        own = tuple(dict.fromkeys((*constant, *_spelled(torch_names), *_spelled(map(stem_of, constant[:2])))))
         in_torch = [Alias(names=tuple(_spelled([name]))) for name in torch_names] if len(torch_names) > 1 else []
         self.use_aliases = tuple(Alias(names=(*own, use.op.name), types=(use.types,)) for use in uses)
         # Rules by several names that it had in torch must agree.

@@ -92,6 +92,9 @@ def test_rules_reach_weights_of_one_name_in_both_functions(package):
     assert prefix == "first"
     both = Stage("kmeans", {"module_name_configs": {name: {"n_bits": 2}}})
     assert {row.shape for row in Pipeline([both]).plan(package).done} == {(8, 64), (5, 64)}
+    for spelling in ("var_1", "var_1.weight"):
+        by_layer = Stage("kmeans", {"module_name_configs": {spelling: {"n_bits": 2}}})
+        assert {row.shape for row in Pipeline([by_layer]).plan(package).done} == {(8, 64), (5, 64)}
     one = Stage("kmeans", {"module_name_configs": {own: {"n_bits": 2}}})
     assert {row.shape for row in Pipeline([one]).plan(package).done} == {(8, 64)}
 
