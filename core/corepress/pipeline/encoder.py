@@ -1,7 +1,9 @@
 """Encodes the weights of a stage: a pure function from jobs to outcomes."""
 
+import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import attrs
 import torch
@@ -17,6 +19,7 @@ from corepress.pipeline.jobs import Job, Outcome, cut
 from corepress.pipeline.measuring import formed, measured, relative_error
 from corepress.pipeline.report import Row
 from corepress.pipeline.stage import BoundStage
+from corepress.plugin.registry import BUILT_IN
 from corepress.targets import Target, Weight
 from corepress.warn import warn_user
 
@@ -108,14 +111,19 @@ class Encoder:
         name = work.weight.name
         slot = slot_for(work.now, self.stage.spec.produces)
         rng = generator_for(self.seed, self.stage.stream, name)
-        config = self.plan.weights[name].config
+        config = self._config_of(name)
         return slot, EncodeRequest(view_of(work.weight, slot), config, self.statistics.get(name, {}), rng)
+
+    def _config_of(self, name: str) -> Any:
+        """Return a configuration to hand out: what a plugin writes to it reaches no other weight, and no recipe."""
+        return copy.copy(self.plan.weights[name].config)
 
     def _checked(self, slot: Slot, request: EncodeRequest, result: object) -> WeightEncoding:
         _check_promise(self.stage, result)
         assert isinstance(result, WeightEncoding)
-        _check_prediction(self.stage, request, result)
-        return slot.rebuild(result)
+        _check_prediction(self.stage, request, self._config_of(request.weight.name), result)
+        # A plugin may go on writing to memory that it has returned.
+        return slot.rebuild(result if self.stage.provider.distribution == BUILT_IN else copy.deepcopy(result))
 
     def _outcome(self, work: "_Work", encoding: WeightEncoding, seconds: float) -> Outcome:
         begin = time.perf_counter()
@@ -192,11 +200,11 @@ def _check_promise(stage: BoundStage, result: object) -> None:
         )
 
 
-def _check_prediction(stage: BoundStage, request: EncodeRequest, result: WeightEncoding) -> None:
+def _check_prediction(stage: BoundStage, request: EncodeRequest, config: Any, result: WeightEncoding) -> None:
     """Hold an algorithm to the form that it predicted: orders and targets were checked against that."""
     facts, found = request.weight.facts, result.form
     predict = getattr(stage.implementation, "predict", None)
-    predicted = None if predict is None else predict(facts, request.config)
+    predicted = None if predict is None else predict(facts, config)
     if predicted is None and not isinstance(found, BUILT_IN_FORMS):
         raise PluginError(
             f"{stage.algorithm}: encode made {found.describe()} of {facts.name}, a form of its own, and predict says "

@@ -1,5 +1,6 @@
 """Measure what compression did to a weight."""
 
+import copy
 import math
 from typing import Any
 
@@ -80,7 +81,7 @@ def _measures(encoding: WeightEncoding, algorithm: Any, facts: WeightFacts) -> d
     if measure is None:
         return {}
     try:
-        return {str(name): float(value) for name, value in dict(measure(encoding, facts)).items()}
+        return {str(name): float(value) for name, value in dict(measure(copy.deepcopy(encoding), facts)).items()}
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
         warn_user(f"{facts.name}: measures of {type(algorithm).__name__} failed ({problem}); the report lacks them")

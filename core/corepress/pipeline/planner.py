@@ -1,5 +1,6 @@
 """Make a plan: which weight meets which stage with which configuration, and whether that can work."""
 
+import copy
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -229,7 +230,9 @@ def _predicted(stage: BoundStage, draft: Draft, config: Any) -> Form | None:
     part = part_shape(draft.form, stage.spec.produces)
     facts = draft.weight.facts
     with stage.blamed("predicted the form of", draft.weight.name):
-        found: Form | None = predict(facts if part is None else attrs.evolve(facts, shape=part, slot="part"), config)
+        found: Form | None = predict(
+            facts if part is None else attrs.evolve(facts, shape=part, slot="part"), copy.copy(config)
+        )
         if not isinstance(found, Form | None):
             raise PluginError(f"{stage.algorithm}: predict must return a Form or None, not {type(found).__name__}")
     return found

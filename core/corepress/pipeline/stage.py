@@ -11,7 +11,7 @@ import attrs
 
 from corepress.calibration import Schedule
 from corepress.config import CompressionConfig, Document, Problem, structure
-from corepress.errors import UnknownAlgorithmError
+from corepress.errors import PluginError, UnknownAlgorithmError
 from corepress.pipeline.scheduling import structure_schedule
 from corepress.plugin import AlgorithmSpec, PluginRecord, registry
 
@@ -78,6 +78,11 @@ class BoundStage:
         """Add to an error what the stage was doing with which weight, and the plugin that it comes from."""
         try:
             yield
+        except SystemExit as error:
+            raise PluginError(
+                f"{self.label} of plugin {self.provider.identity} ended the process with SystemExit({error}) while it "
+                f"{did} {weight}"
+            ) from error
         except Exception as error:
             # Recipes are read without torch, which this would import.
             from corepress.algorithm import Unsupported

@@ -17,6 +17,9 @@ from corepress.plugin.spec import AlgorithmSpec, MilOp, ModuleKind
 
 logger = logging.getLogger("corepress")
 
+BUILT_IN = "corepress"
+"""The distribution whose plugins come with the core."""
+
 
 class _CoreStages:
     """The core's own way to run a stage; plugins may wrap it or come before it."""
@@ -79,6 +82,9 @@ class Registry:
     def find(self, name: str) -> AlgorithmSpec:
         """Return the one algorithm called `name`, or `distribution/name` where several plugins offer it.
 
+        A bare name means the algorithm of corepress where that offers one: what is installed beside it changes no
+        recipe.
+
         Raises:
             UnknownAlgorithmError: nobody offers it, or more than one does.
         """
@@ -88,8 +94,9 @@ class Registry:
             for spec, record in self._provided
             if spec.name == bare and distribution in ("", record.distribution)
         ]
-        if len(found) == 1:
-            return found[0][0]
+        built_in = [(spec, record) for spec, record in found if record.distribution == BUILT_IN]
+        if len(built_in or found) == 1:
+            return (built_in or found)[0][0]
         if found:
             choices = ", ".join(f"'{record.distribution}/{bare}'" for _, record in found)
             raise UnknownAlgorithmError(f"algorithm {name!r} is offered by several plugins; say which: {choices}")

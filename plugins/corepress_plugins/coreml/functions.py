@@ -28,8 +28,9 @@ def palettize_weights(
     Args:
         mlmodel: an MLModel, or the path of an `.mlpackage`; it is not touched.
         config: holds `OpPalettizerConfig`s.
-        joint_compression: what is compressed already is always compressed further, such as the kept values of a sparse
-            weight; where that cannot be, because it is palettized already, it is left alone, or refused with this flag.
+        joint_compression: compress further what is compressed already, such as the kept values of a sparse weight, or
+            refuse it where that cannot be. Without it, such weights are left alone with a warning, unless the
+            configuration names them.
 
     Raises:
         ConfigError, PlanError, WeightError: before any work is done.
@@ -38,7 +39,7 @@ def palettize_weights(
     _check(config, OpPalettizerConfig)
     workers = [op.num_kmeans_workers for _, op in config.op_configs() if isinstance(op, OpPalettizerConfig)]
     many = max(workers, default=1)
-    return _compressed(mlmodel, config, "palette", joint_compression, workers=many if many > 1 else None)
+    return _compressed(mlmodel, config, joint_compression, workers=many if many > 1 else None)
 
 
 def linear_quantize_weights(
@@ -48,11 +49,11 @@ def linear_quantize_weights(
 ) -> Any:
     """Return a new MLModel whose weights are integers with scales; see `palettize_weights`.
 
-    `config` holds `OpLinearQuantizerConfig`s. Of palettized weights the tables are quantized, of sparse ones the kept
-    values.
+    `config` holds `OpLinearQuantizerConfig`s. With `joint_compression`, the tables of palettized weights are quantized,
+    and the kept values of sparse ones.
     """
     _check(config, OpLinearQuantizerConfig)
-    return _compressed(mlmodel, config, "affine", joint_compression)
+    return _compressed(mlmodel, config, joint_compression)
 
 
 def prune_weights(
@@ -62,11 +63,11 @@ def prune_weights(
 ) -> Any:
     """Return a new MLModel whose weights are sparse; see `palettize_weights`.
 
-    `config` holds `OpMagnitudePrunerConfig`s and `OpThresholdPrunerConfig`s. Palettized and quantized weights are
-    pruned as well.
+    `config` holds `OpMagnitudePrunerConfig`s and `OpThresholdPrunerConfig`s. With `joint_compression`, palettized and
+    quantized weights are pruned as well.
     """
     _check(config, OpMagnitudePrunerConfig, OpThresholdPrunerConfig)
-    return _compressed(mlmodel, config, "sparsity", joint_compression)
+    return _compressed(mlmodel, config, joint_compression)
 
 
 def linear_quantize_activations(
@@ -110,11 +111,9 @@ def decompress_weights(mlmodel: Any) -> Any:
     return decompress(mlmodel)
 
 
-def _compressed(
-    mlmodel: Any, config: OptimizationConfig, produces: str, joint_compression: bool, workers: int | None = None
-) -> Any:
+def _compressed(mlmodel: Any, config: OptimizationConfig, joint_compression: bool, workers: int | None = None) -> Any:
     target = CoreMLTarget(mlmodel)
-    stages = weight_stages(config, target, None if joint_compression else produces)
+    stages = weight_stages(config, target, joint=joint_compression)
     if not stages:
         return target.result()
     pipeline = Pipeline(stages)

@@ -7,17 +7,12 @@ from typing import Any, Protocol
 import attrs
 
 from corepress.config import CompressionConfig, Rules, layered
-from corepress.coreml import CoreMLTarget, CoreMLWeight, DeploymentTarget
-from corepress.encoding import AffineForm, CompositionError, DenseForm, PaletteForm, SparseForm, compose_forms
-from corepress.errors import ExportError
+from corepress.coreml import CoreMLTarget, DeploymentTarget
 from corepress.pipeline import Stage
 from corepress.plugin import registry
-from corepress.targets.support import check
 from corepress.warn import warn_user
 from corepress_plugins.coreml.op_config import OpCompressorConfig
 from corepress_plugins.coreml.optimization_config import STRUCTURED_TYPES, OptimizationConfig
-
-_TYPICAL = {"palette": PaletteForm(4), "affine": AffineForm(8), "sparsity": SparseForm(0.5)}
 
 
 class _Translation(Protocol):
@@ -26,14 +21,14 @@ class _Translation(Protocol):
     def __call__(self, config: OpCompressorConfig) -> Mapping[str, Any] | None: ...
 
 
-def weight_stages(config: OptimizationConfig, target: CoreMLTarget, sparing: str | None = None) -> list[Stage]:
+def weight_stages(config: OptimizationConfig, target: CoreMLTarget, *, joint: bool = True) -> list[Stage]:
     """Return one stage for each algorithm that the configuration asks for; no two of them reach the same weight.
 
-    `sparing` names what the stages produce, where weights that cannot take it any more are to be left alone.
+    What is compressed already and not named in the configuration is left alone unless `joint`.
     """
     config = _with_structured_types(config, target)
-    if sparing is not None:
-        config = _sparing_finished(config, target, sparing)
+    if not joint:
+        config = _sparing_compressed(config, target)
     portable = target.deployment < DeploymentTarget.iOS18
     return [
         _stage(
@@ -58,35 +53,20 @@ def _with_structured_types(config: OptimizationConfig, target: CoreMLTarget) -> 
     return config.evolve(global_config=None, op_type_configs={**own, **config.op_type_configs})
 
 
-def _sparing_finished(config: OptimizationConfig, target: CoreMLTarget, produces: str) -> OptimizationConfig:
-    finished = [weight for weight in target.weights() if not _can_take(weight, produces, target.deployment)]
+def _sparing_compressed(config: OptimizationConfig, target: CoreMLTarget) -> OptimizationConfig:
     left = {
         weight.name: None
-        for weight in finished
-        if not any(name in config.op_name_configs for alias in weight.subject.aliases for name in alias.names)
+        for weight in target.weights()
+        if weight.constant.compressed
+        and not any(name in config.op_name_configs for alias in weight.subject.aliases for name in alias.names)
     }
     if left and any(config.op_configs()):
         warn_user(f"compressed already, and left alone: {', '.join(left)}")
     return config.evolve(op_name_configs={**config.op_name_configs, **left})
 
 
-def _can_take(weight: CoreMLWeight, produces: str, deployment: DeploymentTarget) -> bool:
-    try:
-        now = weight.encoding().form
-    except ExportError:
-        # The plan says that it is stored in an unknown way.
-        return True
-    if isinstance(now, DenseForm):
-        return True
-    try:
-        check(compose_forms(now, produces, _TYPICAL[produces]), deployment, program=True)
-    except (CompositionError, ExportError):
-        # Nothing can follow, or not in a program as old as this one.
-        return False
-    return True
-
-
 def _stage(algorithm: str, config: OptimizationConfig, translate: _Translation) -> Stage:
+    algorithm = registry().own(algorithm, "corepress_plugins")
     config_class = _named_by_operation(registry().find(algorithm).load_config())
 
     def translated(op: OpCompressorConfig | None) -> Any:

@@ -85,7 +85,13 @@ def layout_of(weight: WeightFacts, config: ModuleTableConfig) -> GroupLayout:
     for what, size in (("group_size", group_size), ("cluster_dim", config.vector_length)):
         if channels % size:
             raise Unsupported(f"{what} {size} does not divide its {channels} channels on axis {axis}")
-    apart = math.lcm(weight.groups, weight.parts) if axis == weight.output_axis else 1
+    # The weight of a grouped convolution holds its groups one after another: on the axis of its outputs, or where that
+    # is transposed, of its inputs.
+    grouped = weight.input_axis if weight.kind.startswith("conv_transpose") else weight.output_axis
+    apart = math.lcm(
+        weight.groups if axis == grouped else 1,
+        weight.parts if axis == weight.output_axis else 1,
+    )
     per_group = channels // apart
     if per_group % config.vector_length:
         raise Unsupported(

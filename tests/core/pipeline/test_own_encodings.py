@@ -10,7 +10,7 @@ from torch import nn
 
 from corepress import Pipeline, Stage, load_state
 from corepress.algorithm import WeightAlgorithm
-from corepress.config import CompressionConfig, ModuleConfig, configuration, layered
+from corepress.config import CompressionConfig, ModuleConfig, configuration, layered, option
 from corepress.coreml import convert, lower, verify
 from corepress.encoding import Affine, AffineForm, Dense, OpaqueForm, WeightEncoding
 from corepress.errors import PlanError, PlanWarning, PluginError, StateError
@@ -22,7 +22,7 @@ from corepress_plugins.pruning import MagnitudePruner
 
 @configuration
 class ModuleTernaryConfig(ModuleConfig):
-    pass
+    gain: float = option(default=1.0, doc="Not used by itself.")
 
 
 @layered
@@ -142,6 +142,62 @@ def test_an_encode_that_writes_to_its_input_changes_nothing_else(ternary, networ
     expected = network[0].weight.sign() * network[0].weight.abs().mean()
     torch.testing.assert_close(small[0].weight, expected)
     assert {row.status for row in pipeline.report().rows if row.kind == "linear"} == {"compressed"}
+
+
+def test_memory_that_an_algorithm_uses_again_changes_no_finished_weight(ternary, network, monkeypatch):
+    scratch = torch.empty(16 * 32, dtype=torch.int8)
+
+    def encode(self, weight, config, statistics, rng):
+        signs = scratch[: weight.count].view(weight.shape)
+        signs.copy_(weight.values.sign())
+        return Ternary(signs, 1.0)
+
+    monkeypatch.setattr(TernaryAlgorithm, "encode", encode)
+    package = Pipeline([Stage("ternary")]).compress(convert(network, (torch.ones(1, 16),)), workers=1)
+    small = Pipeline([Stage("ternary")]).compress(network, workers=1)
+    assert all(torch.equal(small[i].weight, network[i].weight.sign()) for i in (0, 2))
+    assert all(row.equal for row in verify(package, small).weights)
+
+
+def test_measures_that_write_to_an_encoding_change_no_weight(ternary, network, monkeypatch):
+    monkeypatch.setattr(
+        TernaryAlgorithm, "measures", lambda self, encoding, facts: {"x": float(encoding.signs.zero_().sum())}
+    )
+    small = Pipeline([Stage("ternary")]).compress(network)
+    assert all((small[i].weight != 0).all() for i in (0, 2))
+
+
+def test_an_algorithm_that_writes_to_its_configuration_changes_no_recipe(ternary, network, monkeypatch):
+    seen = []
+    encode, predict = TernaryAlgorithm.encode, TernaryAlgorithm.predict
+
+    def writing(method):
+        def write(self, weight, config, *others):
+            seen.append(config.gain)
+            config.gain *= 2
+            return method(self, weight, config, *others)
+
+        return write
+
+    monkeypatch.setattr(TernaryAlgorithm, "encode", writing(encode))
+    monkeypatch.setattr(TernaryAlgorithm, "predict", writing(predict))
+    pipeline = Pipeline([Stage("ternary")])
+    before = pipeline.to_yaml()
+    pipeline.compress(network)
+    assert set(seen) == {1.0}
+    assert pipeline.to_yaml() == before
+
+
+@pytest.mark.parametrize("method", ["encode", "predict"])
+def test_an_algorithm_that_ends_the_process_is_named(ternary, network, method, monkeypatch):
+    def leave(*_):
+        raise SystemExit(0)
+
+    monkeypatch.setattr(TernaryAlgorithm, method, leave)
+    with pytest.raises(
+        PluginError, match=r"\(ternary\) of plugin .* ended the process with SystemExit\(0\) while .*0.weight"
+    ):
+        Pipeline([Stage("ternary")]).compress(network)
 
 
 @pytest.mark.parametrize("measured", [ValueError("no idea"), 7, {"size": "huge"}, None])

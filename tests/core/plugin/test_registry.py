@@ -38,6 +38,17 @@ def test_two_providers_of_one_name_are_an_error_only_when_it_is_used(rivals):
     )
 
 
+def test_a_bare_name_is_that_of_the_built_in_algorithm(toys):
+    plugins = Registry(
+        [
+            toys.candidate(toys.offering(toys.spec(summary="Built in.")), distribution="corepress"),
+            toys.candidate(toys.offering(toys.spec(summary="Theirs.")), distribution="theirs"),
+        ]
+    )
+    assert plugins.find("sign").summary == "Built in."
+    assert plugins.find("theirs/sign").summary == "Theirs."
+
+
 @pytest.mark.parametrize(("distribution", "summary"), [("ours", "Ours."), ("theirs", "Theirs.")])
 def test_the_distribution_decides_between_them(rivals, distribution, summary):
     assert rivals.find(f"{distribution}/sign").summary == summary

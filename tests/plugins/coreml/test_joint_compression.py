@@ -117,11 +117,13 @@ def test_joint_compression_needs_ios18_and_is_left_out_of_older_programs(configs
     assert before == after
 
 
-@pytest.mark.parametrize("flag", [False, True])
-def test_compressed_weights_are_compressed_further_whatever_the_flag(model, ops, flag):
-    assert ops(in_turn(model, PRUNE, PALETTIZE, QUANTIZE, joint_compression=flag)) == ops(
-        in_turn(model, PRUNE, PALETTIZE, QUANTIZE)
-    )
+@pytest.mark.parametrize("configs", [(PRUNE, QUANTIZE), (PRUNE, PALETTIZE), (PALETTIZE, TENSOR), (QUANTIZE, PRUNE)])
+def test_compressed_weights_are_left_alone_without_the_flag_unless_named(model, ops, configs):
+    first = in_turn(model, configs[0])
+    with pytest.warns(PlanWarning, match="^compressed already, and left alone: "):
+        assert ops(in_turn(first, configs[1], joint_compression=False)) == ops(first)
+    named = OptimizationConfig().set_op_name("w", configs[1])
+    assert ops(FUNCTIONS[type(configs[1])](first, named)) == ops(in_turn(first, configs[1]))
 
 
 def test_what_is_palettized_already_is_left_alone_or_refused_with_the_flag():

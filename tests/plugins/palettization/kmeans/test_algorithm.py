@@ -311,3 +311,14 @@ def test_vectors_do_not_cross_the_groups_of_a_convolution(groups, is_skipped):
     model = nn.Sequential(nn.Conv2d(32, 32, 3, groups=groups))
     plan = Pipeline([Stage("kmeans", {"global_config": {"n_bits": 2, "cluster_dim": 4}})]).plan(model)
     assert ("groups, which vectors must not cross" in plan["0.weight"].reason) == is_skipped
+
+
+@pytest.mark.filterwarnings("ignore:.*were skipped")
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(("groups", "is_skipped"), [(32, True), (16, True), (8, False), (1, False)])
+def test_vectors_do_not_cross_the_groups_of_a_transposed_convolution(groups, is_skipped, axis):
+    # Its groups lie on the axis of the inputs, which is tensor axis 0; each has all 32 outputs of its own.
+    model = nn.Sequential(nn.ConvTranspose2d(32, 32 * groups, 3, groups=groups))
+    options = {"n_bits": 2, "cluster_dim": 4, "channel_axis": axis}
+    plan = Pipeline([Stage("kmeans", {"global_config": options})]).plan(model)
+    assert ("groups, which vectors must not cross" in plan["0.weight"].reason) == (is_skipped and axis == 1)
