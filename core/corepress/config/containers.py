@@ -12,22 +12,48 @@ Hook = Callable[[Any, Any], Any]
 
 
 class ByType(dict[Any, Any]):
-    """A dict whose keys are names of classes and functions. A class or a function finds the entry of its name."""
+    """A dict whose keys are names of classes and functions, which stand for their names wherever a key is given."""
 
-    def __missing__(self, key: object) -> Any:
-        if isinstance(key, str) or key not in self:
-            raise KeyError(key)
-        return self[scalars.to_type_key(key, None)]
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__(self._name(key))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(self._name(key), value)
+
+    def __delitem__(self, key: Any) -> None:
+        super().__delitem__(self._name(key))
 
     def __contains__(self, key: object) -> bool:
-        return super().__contains__(key) or (callable(key) and super().__contains__(scalars.to_type_key(key, None)))
+        return super().__contains__(self._name(key))
 
     def get(self, key: Any, default: Any = None) -> Any:
-        """Return the entry of a class, a function or a name, or the default."""
-        try:
-            return self[key]
-        except KeyError:
-            return default
+        """Return an entry, or the default."""
+        return super().get(self._name(key), default)
+
+    def pop(self, key: Any, *default: Any) -> Any:
+        """Remove an entry and return it, or the default."""
+        return super().pop(self._name(key), *default)
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Return an entry, which is the default from now on where there was none."""
+        return super().setdefault(self._name(key), default)
+
+    def update(self, *others: Any, **more: Any) -> None:
+        """Take over the entries of another mapping."""
+        for key, value in dict(*others, **more).items():
+            self[key] = value
+
+    def _name(self, key: Any) -> Any:
+        """Return the key of a class or function: its full name, or a shorter spelling of it that is here."""
+        if not callable(key):
+            return key
+        full = scalars.to_type_key(key, None)
+        package, _, name = full.rpartition(".")
+        for known in self:
+            path, _, last = known.rpartition(".")
+            if last == name and (not path or package == path or package.startswith(f"{path}.")):
+                return known
+        return full
 
 
 SEQUENCES = (list, tuple, Sequence)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from corepress.algorithm import WeightFacts
-from corepress.encoding import Form, Sparse, WeightEncoding
+from corepress.encoding import Form, PaletteForm, Sparse, SparseForm, WeightEncoding
 from corepress.pipeline.draft import PACKAGE
 from corepress.pipeline.report import Row
 from corepress.pipeline.stage import BoundStage
@@ -62,7 +62,7 @@ def _formed(row: Row, encoding: WeightEncoding, form: Form, weight: Weight) -> R
 def measured(row: Row, encoding: WeightEncoding, error: float, stage: BoundStage, weight: Weight) -> Row:
     """Return the row of a planned weight with what was measured after the work."""
     own, form = encoding.form, weight.packaged(encoding)
-    if form != own:
+    if form != own and form != _of_parts(own):
         sizes = tuple(each.nbytes(encoding.count, PACKAGE) for each in (form, own))
         warn_user(
             f"{weight.name}: {stage.label} made scales with more digits than half precision holds; a package stores "
@@ -73,6 +73,16 @@ def measured(row: Row, encoding: WeightEncoding, error: float, stage: BoundStage
     return attrs.evolve(
         _formed(row, encoding, form, weight), status="compressed", relative_error=error, measures=measures
     )
+
+
+def _of_parts(form: Form) -> Form:
+    """Return a sparse form or a palette with the parts that a package has: of an own one, the values."""
+    match form:
+        case SparseForm():
+            return attrs.evolve(form, payload=form.payload.as_part())
+        case PaletteForm():
+            return attrs.evolve(form, lut=form.lut.as_part())
+    return form
 
 
 def _measures(encoding: WeightEncoding, algorithm: Any, facts: WeightFacts) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 import attrs
@@ -79,10 +79,20 @@ class Row:
 
     def __getitem__(self, column: str) -> Any:
         """Return a column, or one of the measures of the algorithm, by its name."""
-        columns = {**self.as_dict(), "#params": self.count, "error": self.relative_error, **self.measures}
+        columns = self._columns()
         if column not in columns:
-            raise KeyError(f"{self.name} has no column {column!r}{did_you_mean(column, columns)}")
+            raise KeyError(f"{self.name} has no column {column!r}{did_you_mean(str(column), columns)}")
         return columns[column]
+
+    def keys(self) -> Iterable[str]:
+        """Return the names of all columns and measures, so that `dict(row)` holds them."""
+        return self._columns().keys()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def _columns(self) -> dict[str, Any]:
+        return {**self.as_dict(), "#params": self.count, "error": self.relative_error, **self.measures}
 
     def as_dict(self) -> dict[str, Any]:
         """Return the row as plain data, derived columns included."""

@@ -4,7 +4,7 @@ import os
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from typing import Any, TypeVar
 
 import attrs
@@ -77,8 +77,24 @@ class Loaded:
 
 def installed() -> list[Candidate]:
     """Return the plugins of all installed distributions, sorted by (distribution, name)."""
-    found = {(c.distribution, c.name): c for c in map(Candidate.of, entry_points(group=GROUP))}
+    found = {(c.distribution, c.name): c for c in map(Candidate.of, _entry_points())}
     return [found[key] for key in sorted(found)]
+
+
+def _entry_points() -> Iterable[EntryPoint]:
+    """Return the entry points of all distributions; one whose list cannot be read is passed over with a warning."""
+    try:
+        return entry_points(group=GROUP)
+    except Exception:
+        pass
+    found: list[EntryPoint] = []
+    for distribution in distributions():
+        try:
+            found += distribution.entry_points.select(group=GROUP)
+        except Exception as error:
+            where = getattr(distribution, "_path", "a distribution")
+            warnings.warn(f"the entry points of {where} cannot be read: {error}", PluginWarning, stacklevel=2)
+    return found
 
 
 def names_in(variable: str) -> tuple[str, ...] | None:

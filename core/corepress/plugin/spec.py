@@ -59,6 +59,9 @@ def _imported(whose: str, dotted: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise PluginError(f"{whose} {dotted!r} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:
+        # Importing runs whatever the module holds.
+        raise PluginError(f"{whose} {dotted!r} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 @attrs.frozen(kw_only=True)

@@ -112,3 +112,6 @@ def test_columns_and_measures_are_read_by_key_as_in_the_documentation():
     assert "global" not in list(report)
     with pytest.raises(KeyError, match=r"0\.weight has no column 'sparsty'; did you mean 'sparsity'"):
         report["0"]["sparsty"]
+    assert dict(report["0"])["unstructured_weight_sparsity"] == 0.25
+    assert "#params" in report["0"]
+    assert "sparsty" not in report["0"]

@@ -1,5 +1,6 @@
 """What several plugins describe at once, or one of them wrongly, disturbs nobody else."""
 
+import sys
 import types
 
 import jsonschema
@@ -51,6 +52,20 @@ def test_a_configuration_that_cannot_be_imported_is_left_out_of_the_schema():
         with pytest.warns(PlanWarning, match=r"the schema leaves 'broken' out: .*not\.there:C.*cannot be imported"):
             schema = recipe_schema()
         assert "kmeans" in schema["$defs"]
+        assert "broken" not in schema["$defs"]
+
+
+@pytest.mark.parametrize("text", ["raise RuntimeError('no idea')", "def (:", "raise SystemExit(0)"])
+def test_a_configuration_whose_module_fails_is_left_out_of_the_schema(text, tmp_path, monkeypatch):
+    (tmp_path / "failing_config.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "failing_config", raising=False)
+    broken = AlgorithmSpec(
+        name="broken", summary="x", config="failing_config:C", implementation="not.there:D", produces="dense"
+    )
+    with plugins_of(describing(register_algorithms=[broken]), beside_installed=True):
+        with pytest.warns(PlanWarning, match=r"the schema leaves 'broken' out: .*failing_config:C.*cannot be imported"):
+            schema = recipe_schema()
         assert "broken" not in schema["$defs"]
 
 
