@@ -71,9 +71,9 @@ class CompressionConfig(Configuration, Generic[M]):
         return self._set("module_name_configs", {module_name: opt_config})
 
     @classmethod
-    def from_yaml(cls, source: str | Path | TextIO) -> Self:
+    def from_yaml(cls, yml: str | Path | TextIO) -> Self:
         """Read a YAML file or text stream; every problem of the file is raised in one `ConfigError`, with its line."""
-        document = load_yaml(source)
+        document = load_yaml(yml)
         value, problems = structure(cls, document.data, document=document)
         raise_problems(problems, document)
         assert value is not None

@@ -68,9 +68,9 @@ class Configuration:
             yield from _inside(getattr(self, field.name), join_path(path, field.name))
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+    def from_dict(cls, config_dict: Mapping[str, Any]) -> Self:
         """Return the configuration that plain data describes, with every problem raised as one `ConfigError`."""
-        value, problems = structure(cls, data)
+        value, problems = structure(cls, config_dict)
         raise_problems(problems)
         assert value is not None
         return value

@@ -11,6 +11,7 @@ import torch
 from corepress.algorithm import Simulator, Unsupported, WeightFacts
 from corepress.config import Match
 from corepress.encoding import (
+    KIND_OF_PRODUCT,
     AffineForm,
     CompositionError,
     DenseForm,
@@ -235,6 +236,11 @@ def _predicted(stage: BoundStage, draft: Draft, config: Any) -> Form | None:
         )
         if not isinstance(found, Form | None):
             raise PluginError(f"{stage.algorithm}: predict must return a Form or None, not {type(found).__name__}")
+        if found is not None and stage.spec.produces != "dense" and found.kind != KIND_OF_PRODUCT[stage.spec.produces]:
+            raise PluginError(
+                f"{stage.algorithm}: it declares {stage.spec.produces!r}, and predict said {found.describe()}; a form "
+                "of its own goes with produces='dense'"
+            )
     return found
 
 

@@ -247,7 +247,8 @@ class StageRun:
             if not mine:
                 # Its simulator was nested in that of an earlier stage, which has encoded both.
                 continue
-            encoding = simulation.encoded(weight, mine)
+            with self.stage.blamed("finished", name):
+                encoding = simulation.encoded(weight, mine)
             simulation.detach(weight, mine)
             run.commit(self, encoder.settled(weight, encoding, time.perf_counter() - begin))
         return len(self.planned.weights)

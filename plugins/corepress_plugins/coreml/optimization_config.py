@@ -133,17 +133,17 @@ class OptimizationConfig(Configuration):
                 )
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+    def from_dict(cls, config_dict: Mapping[str, Any]) -> Self:
         """Return the configuration that plain data describes, with every problem raised as one `ConfigError`.
 
         `config_type` names the class of all configurations in it; one with a `config_type` of its own has that.
         """
-        return cls._from_document(Document("", data))
+        return cls._from_document(Document("", config_dict))
 
     @classmethod
-    def from_yaml(cls, source: str | Path | TextIO) -> Self:
+    def from_yaml(cls, yml: str | Path | TextIO) -> Self:
         """Read a YAML file or text stream; every problem of the file is raised in one `ConfigError`, with its line."""
-        return cls._from_document(load_yaml(source))
+        return cls._from_document(load_yaml(yml))
 
     @classmethod
     def _from_document(cls, document: Document) -> Self:

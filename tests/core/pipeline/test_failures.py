@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from corepress import Pipeline, Stage
-from corepress.errors import ConfigError, PlanError, PlanWarning, StateError
+from corepress.encoding import Dense
+from corepress.errors import ConfigError, PlanError, PlanWarning, PluginError, StateError
 from corepress.targets import TorchWeight
 
 
@@ -56,6 +57,18 @@ def test_a_simulator_that_fails_leaves_nothing_behind(model, toys, monkeypatch):
     with pytest.raises(RuntimeError, match=r"no idea"):
         Pipeline([Stage("sign"), Stage("magnitude")]).prepare(pruned, inplace=True)
     assert same(fingerprint(pruned), before)
+
+
+def test_a_simulator_that_finishes_as_something_else_is_named(model, toys, monkeypatch):
+    import toy_algorithms
+
+    simulator = type(toy_algorithms.SignPalette().simulate(None, None, None))
+    pipeline = Pipeline([Stage("sign")])
+    pipeline.prepare(model)
+    monkeypatch.setattr(simulator, "encode", lambda self, weight: Dense(weight))
+    with pytest.raises(PluginError, match="it declares 'palette', and encode made dense") as caught:
+        pipeline.finalize()
+    assert "while stage 1 (sign) of plugin" in caught.value.__notes__[0]
 
 
 def test_a_write_that_fails_in_place_is_undone(model, breaking_transfer):

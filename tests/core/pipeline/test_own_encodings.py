@@ -341,3 +341,17 @@ def test_an_own_form_must_be_predicted(ternary, network, monkeypatch):
         pytest.raises(PluginError, match=r"ternary: encode made ternary of .*, a form of its own"),
     ):
         Pipeline([Stage("ternary")]).compress(network)
+
+
+@pytest.mark.parametrize("produces", ["sparsity", "palette", "affine"])
+def test_a_form_of_its_own_belongs_to_what_produces_dense_weights(ternary, network, produces):
+    class Plugin:
+        @hookimpl
+        def register_algorithms(self):
+            return [attrs.evolve(spec_of("odd"), produces=produces)]
+
+    with (
+        plugins_of(Plugin(), beside_installed=True),
+        pytest.raises(PluginError, match=f"odd: it declares '{produces}', and predict said ternary; a form of its own"),
+    ):
+        Pipeline([Stage("corepress/kmeans"), Stage("odd")]).plan(network)

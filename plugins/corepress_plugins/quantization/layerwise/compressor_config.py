@@ -58,17 +58,17 @@ class LayerwiseCompressorConfig(CalibratedConfig):
         doc="Accepted for compatibility: the inputs of blocks are recorded for every model in the same way.",
     )
 
-    def set_global(self, config: BySize[Any] | None) -> Self:
+    def set_global(self, global_config: BySize[Any] | None) -> Self:
         """Set the configuration of every module that no other level mentions, and return self."""
-        return super().set_global(_checked(config, "global_config"))
+        return super().set_global(_checked(global_config, "global_config"))
 
-    def set_module_type(self, module_type: type | str, config: BySize[Any] | None) -> Self:
+    def set_module_type(self, object_type: type | str, opt_config: BySize[Any] | None) -> Self:
         """Set the configuration of a class of modules, and return self."""
-        return super().set_module_type(module_type, _checked(config, "module_type_configs"))
+        return super().set_module_type(object_type, _checked(opt_config, "module_type_configs"))
 
-    def set_module_name(self, name: str, config: BySize[Any] | None) -> Self:
+    def set_module_name(self, module_name: str, opt_config: BySize[Any] | None) -> Self:
         """Set the configuration of the module of this name, or of all that match the pattern, and return self."""
-        return super().set_module_name(name, _checked(config, "module_name_configs"))
+        return super().set_module_name(module_name, _checked(opt_config, "module_name_configs"))
 
     @classmethod
     def shorthand(cls, data: Mapping[str, Any]) -> Mapping[str, Any]:
