@@ -26,6 +26,8 @@ class Statistic(abc.ABC):
     def observe(self, seen: LayerInput) -> None:  # noqa: B027  (optional)
         """See the input of the layer that owns the weight, once for every call of the layer.
 
+        What it sees is the memory of the model: it must not write to it.
+
         Raise `NonFiniteInputError` where NaN or infinite values make the statistic useless.
         """
 

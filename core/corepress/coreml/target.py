@@ -145,7 +145,8 @@ class CoreMLTarget(Target):
         """The names of all operations and constants, and what the weights were called in torch."""
         ops = {op.name for block in blocks(self._program) for op in block.operations if op.op_type != "const"}
         aliases = {name for w in self._weights for alias in w.subject.aliases for name in alias.names}
-        return frozenset(ops | aliases | {constant.name for constant in self._constants})
+        constants = {name for each in self._constants for name in (each.name, str(each.var.op.name))}
+        return frozenset(ops | aliases | constants)
 
     @cached_property
     def known_types(self) -> Collection[str]:

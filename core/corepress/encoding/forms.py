@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 
@@ -199,30 +199,49 @@ class PaletteForm(Form):
         return ", ".join(parts)
 
 
+def _sizes(_: Any, __: Any, value: Any) -> None:
+    sizes = list(value.values()) if isinstance(value, Mapping) else [value]
+    if not sizes or not all(isinstance(size, int) and size >= 0 for size in sizes):
+        raise ValueError(f"bytes_stored must be a number of bytes, or one for each target, not {value!r}")
+
+
+def _version(target: str) -> int:
+    return int(re.sub(r"\D", "", target) or 0)
+
+
+def _is_newer(target: str, other: str) -> bool:
+    """Tell whether both are versions of one system, and the first the newer one."""
+    one, two = (re.match(r"[a-z]+", name, re.IGNORECASE) for name in (target, other))
+    same = one is not None and two is not None and one[0].lower() == two[0].lower()
+    return same and _version(target) > _version(other)
+
+
 @attrs.frozen
 class OpaqueForm(Form):
     """A form that only its plugin understands.
 
     Args:
         name: what tables and messages call it.
-        bytes_stored: the payload bytes, also by target where they differ (`torch`, `iOS18`, ...; see `nbytes`).
+        bytes_stored: the payload bytes, also by target where they differ: `torch`, `iOS18`, ... Those of a target hold
+            for newer ones, too.
         followed_by: `sparsity` where the encoding defines `masked`, so that it may be pruned before and after.
         minimum_target: the oldest deployment target that has the operations which `lower_coreml` writes.
     """
 
     name: str
-    bytes_stored: int | Mapping[str, int]
+    bytes_stored: int | Mapping[str, int] = attrs.field(validator=_sizes)
     followed_by: tuple[str, ...] = attrs.field(default=(), eq=False)
     minimum_target: str = attrs.field(default="iOS15", eq=False)
     kind: ClassVar[str] = "opaque"
 
     def nbytes(self, count: int, target: str) -> int:  # noqa: ARG002  (the size is known, whatever the count)
-        """Return the bytes that the plugin declared."""
+        """Return the bytes that the plugin declared for a target, or for the newest one before it."""
         if isinstance(self.bytes_stored, int):
             return self.bytes_stored
-        if target not in self.bytes_stored:
+        older = [known for known in self.bytes_stored if known == target or _is_newer(target, known)]
+        if not older:
             raise ValueError(f"{self.name} has no size for {target!r}; it has one for {', '.join(self.bytes_stored)}")
-        return self.bytes_stored[target]
+        return self.bytes_stored[max(older, key=_version)]
 
     def describe(self) -> str:
         """Say in a few words what the form is."""

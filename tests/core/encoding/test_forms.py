@@ -178,3 +178,17 @@ def test_encodings_know_the_grid_of_their_scales_and_tables(make):
 def test_parts_of_a_weight_that_are_held_apart_have_tables_and_scales_of_their_own(form, apart, together):
     assert form.in_parts(0, 3, apart=True) == apart
     assert form.in_parts(0, 3, apart=False) == together
+
+
+def test_sizes_of_a_form_of_its_own_hold_for_newer_targets():
+    form = OpaqueForm("own", {"torch": 7, "iOS16": 100, "iOS18": 50})
+    sizes = {target: form.nbytes(9, target) for target in ("torch", "iOS16", "iOS17", "iOS18", "iOS26")}
+    assert sizes == {"torch": 7, "iOS16": 100, "iOS17": 100, "iOS18": 50, "iOS26": 50}
+    with pytest.raises(ValueError, match="own has no size for 'iOS15'; it has one for torch, iOS16, iOS18"):
+        form.nbytes(9, "iOS15")
+
+
+@pytest.mark.parametrize("wrong", [-9, 2.5, "many", {}, {"iOS18": "x"}])
+def test_sizes_of_a_form_of_its_own_are_numbers_of_bytes(wrong):
+    with pytest.raises(ValueError, match="bytes_stored must be a number of bytes"):
+        OpaqueForm("own", wrong)

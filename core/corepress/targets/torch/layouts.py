@@ -115,6 +115,11 @@ def _fault(shape: tuple[int, ...], kind: ModuleKind, layout: WeightLayout) -> st
         return f"axis {layout.input_axis} holds its input channels"
     if rank > 1 and layout.output_axis == layout.input_axis:
         return f"axis {layout.output_axis} holds both its output and its input channels"
+    stack = layout.stack_axis
+    if stack is not None and (stack >= rank or stack in (layout.output_axis, layout.input_axis)):
+        return f"axis {stack} holds weights of their own"
+    if layout.stacked > 1 and rank != 2:
+        return f"it holds {layout.stacked} stacked weights of two axes"
     for what, count in (("stacked weights", layout.stacked), ("parts", layout.parts)):
         if count > 1 and shape[layout.output_axis] % count:
             return f"it has {count} {what} along axis {layout.output_axis}"

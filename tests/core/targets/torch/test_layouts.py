@@ -99,6 +99,8 @@ WRONG = {
     "a transposed rank": (WeightLayout(output_axis=1, input_axis=0), "conv_transpose1d", "it has 3 axes"),
     "stacked weights": (WeightLayout(stacked=4), "linear", "it has 4 stacked weights along axis 0"),
     "parts": (WeightLayout(parts=5), "linear", "it has 5 parts along axis 0"),
+    "an axis of weights that is not there": (WeightLayout(stack_axis=7), "linear", "axis 7 holds weights of their own"),
+    "an axis of weights that is another": (WeightLayout(stack_axis=0), "linear", "axis 0 holds weights of their own"),
 }
 
 
