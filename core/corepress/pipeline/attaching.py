@@ -1,5 +1,6 @@
 """Attach the simulators and quantizers of training stages to a torch model."""
 
+import copy
 import inspect
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ from corepress.algorithm import Simulator, Unsupported, generator_for
 from corepress.algorithm.simulator import KeepEncoding, KeepZeros
 from corepress.encoding import CompositionError, Dense, DenseForm, Form, Slot, Sparse, compose_forms, slot_for
 from corepress.encoding.host import on_host
-from corepress.errors import PlanError, StateError
+from corepress.errors import PlanError, PluginError, StateError
 from corepress.pipeline.blueprint import Blueprint, Refusals, StagePlan
 from corepress.pipeline.encoder import view_of
 from corepress.pipeline.quantizers import attach_quantizers, quantizers_for
@@ -145,8 +146,12 @@ def _simulated(plan: StagePlan, weight: TorchWeight, slot: Slot, owner: str, see
     view = view_of(weight, slot)
     simulate = plan.stage.implementation.simulate
     rng = generator_for(seed, plan.stage.stream, view.name)
-    given = (view, plan.weights[view.name].config, rng)[: len(inspect.signature(simulate).parameters)]
-    return _owned(simulate(*given).to(weight.tensor.device), owner, plan.stage.spec.produces, plan.stage.index)
+    given = (view, copy.copy(plan.weights[view.name].config), rng)[: len(inspect.signature(simulate).parameters)]
+    with plan.stage.blamed("made a simulator of", view.name):
+        found = simulate(*given)
+        if not isinstance(found, Simulator):
+            raise PluginError(f"{plan.stage.algorithm}: simulate must return a Simulator, not {type(found).__name__}")
+    return _owned(found.to(weight.tensor.device), owner, plan.stage.spec.produces, plan.stage.index)
 
 
 def _require_composable(ready: Sequence[tuple[TorchWeight, Simulator]]) -> None:

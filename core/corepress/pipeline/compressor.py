@@ -59,7 +59,9 @@ class BoundCompressor:
         return model
 
     def prepare(self, example_inputs: Any = None, inplace: bool = False) -> nn.Module:
-        """Attach simulators and return the model to train: a copy, unless `inplace`."""
+        """Attach simulators and return the model to train: a copy, unless `inplace`, which may be the only argument."""
+        if isinstance(example_inputs, bool):
+            example_inputs, inplace = None, example_inputs
         return self.pipeline.prepare(self.model, example_inputs, inplace)
 
     def parameters(self) -> Iterator[nn.Parameter]:

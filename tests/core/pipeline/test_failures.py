@@ -71,6 +71,22 @@ def test_a_simulator_that_finishes_as_something_else_is_named(model, toys, monke
     assert "while stage 1 (sign) of plugin" in caught.value.__notes__[0]
 
 
+@pytest.mark.parametrize("made", [None, RuntimeError("no idea")])
+def test_a_stage_that_makes_no_simulator_is_named_with_the_weight(model, toys, monkeypatch, made):
+    import toy_algorithms
+
+    def simulate(*_):
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+    monkeypatch.setattr(toy_algorithms.SignPalette, "simulate", simulate)
+    with pytest.raises((PluginError, RuntimeError), match=r"must return a Simulator, not NoneType|no idea") as caught:
+        Pipeline([Stage("sign")]).prepare(model)
+    assert "while stage 1 (sign) of plugin" in caught.value.__notes__[0]
+    assert ".weight" in caught.value.__notes__[0]
+
+
 def test_a_write_that_fails_in_place_is_undone(model, breaking_transfer):
     before = fingerprint(model)
     breaking_transfer(2)

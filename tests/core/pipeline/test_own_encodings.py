@@ -13,7 +13,7 @@ from corepress.algorithm import WeightAlgorithm
 from corepress.config import CompressionConfig, ModuleConfig, configuration, layered, option
 from corepress.coreml import convert, lower, verify
 from corepress.encoding import Affine, AffineForm, Dense, OpaqueForm, WeightEncoding
-from corepress.errors import PlanError, PlanWarning, PluginError, StateError
+from corepress.errors import ExportError, PlanError, PlanWarning, PluginError, StateError
 from corepress.plugin import AlgorithmSpec, hookimpl
 from corepress.testing import plugins_of
 from corepress_plugins.palettization import PostTrainingPalettizer
@@ -355,3 +355,21 @@ def test_a_form_of_its_own_belongs_to_what_produces_dense_weights(ternary, netwo
         pytest.raises(PluginError, match=f"odd: it declares '{produces}', and predict said ternary; a form of its own"),
     ):
         Pipeline([Stage("corepress/kmeans"), Stage("odd")]).plan(network)
+
+
+def fails(*_):
+    raise KeyError("no idea")
+
+
+@pytest.mark.parametrize(
+    ("lowered", "error", "message"),
+    [(lambda *_: None, ExportError, "lower_coreml of Ternary must return a value of the program, not NoneType"),
+     (fails, KeyError, "while lower_coreml of Ternary wrote 0.weight")],
+)  # fmt: skip
+def test_a_lowering_that_fails_is_named_with_the_weight(ternary, network, monkeypatch, lowered, error, message):
+    small = Pipeline([Stage("ternary")]).compress(network)
+    monkeypatch.setattr(Ternary, "lower_coreml", lowered)
+    with pytest.raises(error) as caught:
+        convert(small, (torch.ones(1, 16),))
+    assert message in "\n".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
+    assert "0.weight" in "\n".join([str(caught.value), *getattr(caught.value, "__notes__", ())])

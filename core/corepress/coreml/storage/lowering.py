@@ -59,10 +59,14 @@ def _lower_own(encoding: Any, ops: OpBuilder) -> Var:
             f"{ops.weight}: a {encoding.kind} encoding has no Core ML form; "
             f"define lower_coreml(self, ops) on {type(encoding).__name__}"
         )
-    out, shape = encoding.lower_coreml(ops), tuple(getattr(encoding, "shape", ()))
+    name, shape = f"lower_coreml of {type(encoding).__name__}", tuple(getattr(encoding, "shape", ()))
+    try:
+        out = encoding.lower_coreml(ops)
+    except Exception as error:
+        error.add_note(f"while {name} wrote {ops.weight}")
+        raise
+    if not hasattr(out, "shape"):
+        raise ExportError(f"{ops.weight}: {name} must return a value of the program, not {type(out).__name__}")
     if tuple(out.shape) != shape:
-        raise ExportError(
-            f"{ops.weight}: lower_coreml of {type(encoding).__name__} returned shape {tuple(out.shape)} "
-            f"for a weight of shape {shape}"
-        )
+        raise ExportError(f"{ops.weight}: {name} returned shape {tuple(out.shape)} for a weight of shape {shape}")
     return out

@@ -56,6 +56,11 @@ def test_half_of_the_channels_are_zero_when_finalized():
     assert (weight[3] == 4).all()
 
 
+def test_inplace_may_be_the_only_argument_of_prepare():
+    pruner = pruner_of(channels_one_to_four(), granularity="per_channel", target_sparsity=0.5)
+    assert pruner.prepare(True) is pruner.model
+
+
 @pytest.mark.parametrize("granularity", ["per_scalar", "per_channel", "per_kernel"])
 def test_a_target_of_one_prunes_everything(granularity):
     pruner = pruner_of(channels_one_to_four(), granularity=granularity, target_sparsity=1.0)
