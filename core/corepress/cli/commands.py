@@ -1,6 +1,7 @@
 """Exit codes, error messages without tracebacks, and the option `--debug`."""
 
 import io
+import os
 import sys
 import traceback
 import warnings
@@ -67,9 +68,12 @@ class Group(click.Group):
         try:
             with _plain_warnings():
                 return super().invoke(ctx)
-        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
-            # Whoever reads the output may stop reading, as `head` does: click ends the process quietly.
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
+        except BrokenPipeError:
+            # Whoever reads the output may stop reading, as `head` does. What was asked for is done before it is shown.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.exceptions.Exit(0) from None
         except (SystemExit, GeneratorExit) as error:
             raise WrongUsage(f"code of yours has ended the command with {type(error).__name__}: {error}") from error
         except Exception as error:

@@ -43,7 +43,7 @@ def test_a_reader_that_stops_reading_gets_no_error(folder):
     )
     process.stdout.close()
     errors = process.stderr.read()
-    process.wait()
+    assert process.wait() == 0
     assert b"BrokenPipe" not in errors
     assert b"Traceback" not in errors
     assert (folder / "small.pt").exists()
