@@ -123,7 +123,14 @@ class Encoder:
         assert isinstance(result, WeightEncoding)
         _check_prediction(self.stage, request, self._config_of(request.weight.name), result)
         # A plugin may go on writing to memory that it has returned.
-        return slot.rebuild(result if self.stage.provider.distribution == BUILT_IN else copy.deepcopy(result))
+        kept = result if self.stage.provider.distribution == BUILT_IN else copy.deepcopy(result)
+        try:
+            return slot.rebuild(kept)
+        except NotImplementedError as error:
+            raise PluginError(
+                f"{request.weight.name}: {error}, although its form takes what {self.stage.label} makes; define "
+                "masked(self, mask) on the encoding, or leave it out of followed_by"
+            ) from error
 
     def _outcome(self, work: "_Work", encoding: WeightEncoding, seconds: float) -> Outcome:
         begin = time.perf_counter()

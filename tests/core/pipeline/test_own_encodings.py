@@ -253,6 +253,14 @@ def test_a_form_that_does_not_take_sparsity_is_refused_before_any_work(ternary, 
 
 
 @pytest.mark.parametrize("order", [(PRUNED, ("ternary", {})), (("ternary", {}), PRUNED)])
+def test_a_form_that_takes_sparsity_without_the_method_for_it_is_named(ternary, network, order, monkeypatch):
+    monkeypatch.setattr(sys.modules["toy_ternary"], "TernaryAlgorithm", MaskedAlgorithm)
+    monkeypatch.delattr(Masked, "masked")
+    with pytest.raises(PluginError, match=r"^0.weight: a ternary encoding cannot be made sparse.*define masked"):
+        pruned(*order).compress(network)
+
+
+@pytest.mark.parametrize("order", [(PRUNED, ("ternary", {})), (("ternary", {}), PRUNED)])
 def test_a_form_that_takes_sparsity_is_stored_and_counted_by_its_values(ternary, network, order, monkeypatch):
     monkeypatch.setattr(sys.modules["toy_ternary"], "TernaryAlgorithm", MaskedAlgorithm)
     pipeline, inputs = pruned(*order), (torch.ones(1, 16),)
