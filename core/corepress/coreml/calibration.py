@@ -35,8 +35,8 @@ def why_not_gathered(spec: StatisticSpec) -> str | None:
 class ProgramCalibration:
     """The statistics that were requested of weights of a program.
 
-    `weights` are all weights of the program, and `description` that of its inputs. It is prepared once; what is written
-    between two segments is exchanged.
+    `weights` are all weights of the program. `description` describes its inputs. corepress prepares the program once,
+    and exchanges the weights that stages write between two segments.
 
     Raises:
         PlanError: the program has no such weight, a statistic cannot be gathered in a program, or blocks match nothing.

@@ -13,7 +13,7 @@ from corepress.coreml.inspection import is_shown, stored_as
 from corepress.coreml.interpreter import Executable
 from corepress.coreml.interpreter.inputs import Input
 from corepress.coreml.pairing import paired, weight_fidelity
-from corepress.coreml.program import load_program, names_where_several, open_model
+from corepress.coreml.program import Opened, description_of, opened_to_compare
 from corepress.coreml.read import PackageWeight
 from corepress.coreml.table import table
 
@@ -135,8 +135,8 @@ def diff(a: Any, b: Any, example_inputs: Any = None, *, function: str | None = N
     the order of the programs' inputs, or a dict by name. Raises ExportError when one is no ML program, has no such
     function, or cannot be run on these inputs.
     """
-    packages, programs, names = _opened(a, b, function)
-    here, there = (distinct_weights(program, name) for program, name in zip(programs, names, strict=True))
+    opened = opened_to_compare((a, b), function)
+    here, there = (distinct_weights(each.program, each.function) for each in opened)
     shown = {weight.name: weight for weight in here if is_shown(weight)}
     others = {weight.name: weight for weight in there if is_shown(weight)}
     pairs = paired(shown, others)
@@ -145,22 +145,18 @@ def diff(a: Any, b: Any, example_inputs: Any = None, *, function: str | None = N
         weights=tuple(_compared(one, other) for one, other in pairs),
         only_in_a=tuple(_stored(weight) for weight in shown.values() if id(weight) not in found),
         only_in_b=tuple(_stored(weight) for weight in others.values() if id(weight) not in found),
-        layers=() if example_inputs is None else _layers(packages, names, example_inputs),
+        layers=() if example_inputs is None else _layers(opened, example_inputs),
         nbytes=(sum(weight.nbytes for weight in here), sum(weight.nbytes for weight in there)),
     )
 
 
 def inputs_of_both(a: Any, b: Any, function: str | None = None) -> tuple[Input, ...]:
     """Return the inputs that both packages take; see `diff`."""
-    packages, _, names = _opened(a, b, function)
-    return Executable(packages[0], function=names[0]).inputs
+    return _executable(opened_to_compare((a, b), function)[0]).inputs
 
 
-def _opened(a: Any, b: Any, function: str | None) -> tuple[list[Any], list[Any], list[str | None]]:
-    """Return the models, their programs, and the name of the function that is compared of each."""
-    packages = [open_model(a), open_model(b)]
-    programs = [load_program(package) for package in packages]
-    return packages, programs, list(names_where_several(programs, function))
+def _executable(opened: Opened, **options: Any) -> Executable:
+    return Executable(opened.program, function=opened.function, description=description_of(opened.model), **options)
 
 
 def _stored(weight: PackageWeight) -> StoredWeight:
@@ -173,11 +169,9 @@ def _compared(a: PackageWeight, b: PackageWeight) -> WeightDifference:
     return WeightDifference(_stored(a), _stored(b), snr_db, largest)
 
 
-def _layers(packages: Iterable[Any], names: Iterable[str | None], inputs: Any) -> tuple[LayerDifference, ...]:
+def _layers(opened: Iterable[Opened], inputs: Any) -> tuple[LayerDifference, ...]:
     """Run a function of both packages, and compare what they compute."""
-    a, b = (
-        Executable(package, intermediates=True, function=name) for package, name in zip(packages, names, strict=True)
-    )
+    a, b = (_executable(each, intermediates=True) for each in opened)
     outputs = {feature.name for feature in a.interface.output}
     rows = []
     for (name, wanted), (_, found) in paired(_computed(a, inputs), _computed(b, inputs)):

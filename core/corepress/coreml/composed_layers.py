@@ -1,4 +1,4 @@
-"""Recurrent layers of which the converter has no operation: RNN in both directions, LSTM with projections."""
+"""Recurrent layers that the converter does not support: bidirectional RNN, LSTM with projections."""
 
 from collections.abc import Callable
 from typing import Any

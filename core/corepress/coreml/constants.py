@@ -45,8 +45,8 @@ def distinct_weights(program: Any, function: str | None = None) -> list[PackageW
 def shared_constants(program: Any, function: str | None = None) -> list[SharedConstant]:
     """Return the constants of a program, those of one `function` where it is given, the main function first.
 
-    Constants of one name that differ between functions are told apart by `function.name`. Raises ExportError for an
-    unknown function.
+    Constants of one name that differ between functions are called `function.name`. Raises ExportError for an unknown
+    function.
     """
     wanted = functions_of(program, function)
     grouped: dict[tuple[str, bytes], dict[str, PackageWeight]] = {}

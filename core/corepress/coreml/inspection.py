@@ -8,7 +8,7 @@ import torch
 
 from corepress.coreml.constants import distinct_weights
 from corepress.coreml.pairing import paired, weight_fidelity
-from corepress.coreml.program import load_program, names_where_several, open_model
+from corepress.coreml.program import opened_to_compare
 from corepress.coreml.provenance import provenance_of
 from corepress.coreml.read import PackageWeight, integer_nbytes
 from corepress.coreml.table import table
@@ -95,19 +95,17 @@ def inspect(mlmodel: Any, against: Any = None, *, function: str | None = None) -
     Both are MLModels or the paths of `.mlpackage`s. Raises ExportError when one is no ML program, or has no such
     function.
     """
-    package = open_model(mlmodel)
-    reference = None if against is None else open_model(against)
-    program, *others = (load_program(each) for each in (package, reference) if each is not None)
-    own, *names = names_where_several((program, *others), function)
-    weights = distinct_weights(program, own)
+    opened, *reference = opened_to_compare([mlmodel] if against is None else [mlmodel, against], function)
+    weights = distinct_weights(opened.program, opened.function)
     shown = [weight for weight in weights if is_shown(weight)]
-    ratios = _ratios(shown, distinct_weights(others[0], names[0])) if others else {}
+    ratios = _ratios(shown, [w for other in reference for w in distinct_weights(other.program, other.function)])
+    integers = integer_nbytes(opened.program, opened.function)
     return Inspection(
         weights=tuple(_inspected(weight, ratios.get(weight.name)) for weight in shown),
-        other_nbytes=sum(w.nbytes for w in weights) - sum(w.nbytes for w in shown) + integer_nbytes(program, own),
-        target=str(DeploymentTarget.of_specification(package.get_spec().specificationVersion)),
-        made_by=provenance_of(package),
-        compared=reference is not None,
+        other_nbytes=sum(w.nbytes for w in weights) - sum(w.nbytes for w in shown) + integers,
+        target=str(DeploymentTarget.of_specification(opened.model.get_spec().specificationVersion)),
+        made_by=provenance_of(opened.model),
+        compared=bool(reference),
     )
 
 

@@ -15,7 +15,7 @@ from corepress.coreml.interpreter import Executable
 from corepress.coreml.interpreter.inputs import Input
 from corepress.coreml.interpreter.values import type_name
 from corepress.coreml.markers import marked_copy
-from corepress.coreml.program import load_program, with_nested
+from corepress.coreml.program import Opened, description_of, with_nested
 from corepress.coreml.trace import as_arguments
 from corepress.errors import VerificationError
 
@@ -39,16 +39,16 @@ class VerifiedOutput:
 
 
 def verify_outputs(
-    package: Any, model: nn.Module, example_inputs: Any, tolerance: float | None, name: str
+    opened: Opened, model: nn.Module, example_inputs: Any, tolerance: float | None
 ) -> tuple[VerifiedOutput, ...]:
-    """Run the function `name` of the package and a copy of the model on the example inputs; compare every output.
+    """Run the function of a package and a copy of the model on the example inputs; compare every output.
 
     Raises VerificationError naming the first output whose relative error is above `tolerance`, and ExportError when
     the package cannot be run or does not take these inputs.
     """
     arguments, names = as_arguments(model, example_inputs)
-    function = load_program(package).functions[name]
-    executable = Executable(package, function=name)
+    function = opened.program.functions[opened.function]
+    executable = Executable(opened.program, function=opened.function, description=description_of(opened.model))
     inputs = _inputs(arguments, names, executable.inputs)
     copy, _ = marked_copy(model, ())
     state = _state(executable, copy)

@@ -1,9 +1,11 @@
 """Programs in memory: load the MIL program of a package, walk it, and write it back as it is."""
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import attrs
 
 from corepress.config.suggestions import did_you_mean, listed
 from corepress.coreml._coremltools import PASS_REGISTRY, ct, load_milproto, mil_convert, undisturbed
@@ -89,17 +91,30 @@ def chosen_function(program: Any, description: Any = None, name: str | None = No
     return program.functions[name_of_function(program, description, name)]
 
 
-def names_where_several(programs: Sequence[Any], name: str | None) -> Iterator[str | None]:
-    """Yield, for each of the programs that are compared, the name of a function where it has several.
+@attrs.frozen
+class Opened:
+    """An MLModel, its program, and the name of the function to look at; None for all functions."""
+
+    model: Any
+    program: Any
+    function: str | None
+
+
+def opened_to_compare(models: Iterable[Any], function: str | None) -> list[Opened]:
+    """Open MLModels or `.mlpackage`s, each program once.
 
     A program of one function is compared as a whole with a function of another program, whatever it is called.
 
-    Raises ExportError for an unknown name.
+    Raises ExportError for an unknown function, and when a model is no ML program.
     """
+    packages = [open_model(model) for model in models]
+    programs = [load_program(package) for package in packages]
     several = any(len(program.functions) > 1 for program in programs)
-    for program in programs:
-        is_whole = name is None or (several and len(program.functions) == 1)
-        yield None if is_whole else name_of_function(program, name=name)
+    found = []
+    for package, program in zip(packages, programs, strict=True):
+        is_whole = function is None or (several and len(program.functions) == 1)
+        found.append(Opened(package, program, None if is_whole else name_of_function(program, name=function)))
+    return found
 
 
 def interface_of(description: Any, function: str) -> Any:

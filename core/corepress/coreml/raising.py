@@ -6,7 +6,7 @@ import numpy as np
 
 from corepress.coreml.interpreter import Executable
 from corepress.coreml.interpreter.inputs import example_inputs
-from corepress.coreml.program import blocks, functions_of, load_program
+from corepress.coreml.program import blocks, description_of, functions_of, load_program
 from corepress.errors import ExportError, PlanError
 from corepress.targets.deployment import DeploymentTarget
 from corepress.warn import warn_user
@@ -54,8 +54,9 @@ def require_alike(model: Any, own: DeploymentTarget, deployment: DeploymentTarge
         ExportError: an output differs.
     """
     try:
-        new = load_program(model, deployment)
-        computed = {name: _computed_by_both(model, new, name) for name in functions_of(new)}
+        programs = load_program(model), load_program(model, deployment)
+        description = description_of(model)
+        computed = {name: _computed_by_both(programs, description, name) for name in functions_of(programs[0])}
     except ExportError as error:
         warn_user(f"the program for {own} was raised to {deployment}, and could not be run to compare both: {error}")
         return
@@ -69,10 +70,12 @@ def require_alike(model: Any, own: DeploymentTarget, deployment: DeploymentTarge
                 )
 
 
-def _computed_by_both(model: Any, new: Any, function: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    before = Executable(model, function=function)
-    inputs = example_inputs(before.inputs)
-    return before.run(inputs), Executable(new, function=function, description=model.get_spec().description).run(inputs)
+def _computed_by_both(
+    programs: tuple[Any, Any], description: Any, function: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    old, new = (Executable(program, function=function, description=description) for program in programs)
+    inputs = example_inputs(old.inputs)
+    return old.run(inputs), new.run(inputs)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -107,7 +107,7 @@ class CoreMLTarget(Target):
                 tuple(each.held.values())[1:],
             )
             for each in self._shared
-            if self._why_not(each) is None
+            if self._why_skipped(each) is None
         ]
 
     def copy(self, rewritten: Iterable[Weight] = (), *, temporary: bool = False) -> Self:  # noqa: ARG002  (values are written with the program)
@@ -156,10 +156,10 @@ class CoreMLTarget(Target):
 
     def others(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Return shape and reason of every constant that is no compressible weight."""
-        reasons = ((each, self._why_not(each)) for each in self._shared)
+        reasons = ((each, self._why_skipped(each)) for each in self._shared)
         return {each.name: (each.first.shape, reason) for each, reason in reasons if reason is not None}
 
-    def _why_not(self, constant: SharedConstant) -> str | None:
+    def _why_skipped(self, constant: SharedConstant) -> str | None:
         if self._function is not None and self._function not in constant.held:
             return f"function {self._function!r} does not use it"
         return _why_not(constant.first)

@@ -13,7 +13,7 @@ from corepress.coreml.markers import Held, Marked
 from corepress.coreml.match import PackageWeights
 from corepress.coreml.output_verification import VerifiedOutput, verify_outputs
 from corepress.coreml.parts import constants_of_parts
-from corepress.coreml.program import description_of, load_program, name_of_function, open_model
+from corepress.coreml.program import Opened, description_of, load_program, name_of_function, open_model
 from corepress.coreml.provenance import Parts, is_ours, parts_of_weights, placed_weights, unused_weights
 from corepress.coreml.read import PackageWeight, program_weights
 from corepress.coreml.storage.exactness import exact_storage
@@ -120,16 +120,15 @@ def verify(
     require_strided(model)
     package = open_model(mlmodel)
     program = load_program(package)
-    name = name_of_function(program, description_of(package), function)
-    weights, others = _verified_weights(package, program_weights(program, name), model)
-    outputs = () if example_inputs is None else verify_outputs(package, model, example_inputs, tolerance, name)
+    opened = Opened(package, program, name_of_function(program, description_of(package), function))
+    weights, others = _verified_weights(opened, model)
+    outputs = () if example_inputs is None else verify_outputs(opened, model, example_inputs, tolerance)
     return Verification(weights, others, outputs)
 
 
-def _verified_weights(
-    package: Any, weights: Collection[PackageWeight], model: nn.Module
-) -> tuple[tuple[VerifiedWeight, ...], int]:
+def _verified_weights(opened: Opened, model: nn.Module) -> tuple[tuple[VerifiedWeight, ...], int]:
     """Return the row of each weight of the model, and how many other parameters the model has."""
+    package, weights = opened.model, program_weights(opened.program, opened.function)
     contents = _Contents(
         weights,
         PackageWeights(weights, placed_weights(package)),

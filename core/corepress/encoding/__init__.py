@@ -9,6 +9,7 @@ from corepress.encoding.composition import (
     Slot,
     compose,
     compose_forms,
+    keeps_promise,
     part_shape,
     slot_for,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "compose_forms",
     "folded_grid",
     "integer_lut",
+    "keeps_promise",
     "pack_bits",
     "packed_nbytes",
     "part_shape",

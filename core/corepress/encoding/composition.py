@@ -19,6 +19,11 @@ KIND_OF_PRODUCT = {"sparsity": "sparse", "palette": "palettized", "affine": "aff
 """The kind of the encoding that a stage returns, by what it declares to produce."""
 
 
+def keeps_promise(kind: str, produces: str) -> bool:
+    """Tell whether an encoding or a form is of the kind that its stage declares; a dense weight may be of any."""
+    return produces == "dense" or kind == KIND_OF_PRODUCT[produces]
+
+
 class CompositionError(ValueError):
     """The next stage cannot follow what the weight already is; the message says why and names a legal order."""
 

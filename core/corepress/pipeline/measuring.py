@@ -62,7 +62,7 @@ def _formed(row: Row, encoding: WeightEncoding, form: Form, weight: Weight) -> R
 def measured(row: Row, encoding: WeightEncoding, error: float, stage: BoundStage, weight: Weight) -> Row:
     """Return the row of a planned weight with what was measured after the work."""
     own, form = encoding.form, weight.packaged(encoding)
-    if form != own and form != _of_parts(own):
+    if form not in (own, _of_parts(own)):
         sizes = tuple(each.nbytes(encoding.count, PACKAGE) for each in (form, own))
         warn_user(
             f"{weight.name}: {stage.label} made scales with more digits than half precision holds; a package stores "

@@ -11,7 +11,6 @@ import torch
 from corepress.algorithm import Simulator, Unsupported, WeightFacts
 from corepress.config import Match
 from corepress.encoding import (
-    KIND_OF_PRODUCT,
     AffineForm,
     CompositionError,
     DenseForm,
@@ -19,6 +18,7 @@ from corepress.encoding import (
     PaletteForm,
     SparseForm,
     compose_forms,
+    keeps_promise,
     part_shape,
 )
 from corepress.errors import ExportError, PlanError, PluginError, WeightError
@@ -236,7 +236,7 @@ def _predicted(stage: BoundStage, draft: Draft, config: Any) -> Form | None:
         )
         if not isinstance(found, Form | None):
             raise PluginError(f"{stage.algorithm}: predict must return a Form or None, not {type(found).__name__}")
-        if found is not None and stage.spec.produces != "dense" and found.kind != KIND_OF_PRODUCT[stage.spec.produces]:
+        if found is not None and not keeps_promise(found.kind, stage.spec.produces):
             raise PluginError(
                 f"{stage.algorithm}: it declares {stage.spec.produces!r}, and predict said {found.describe()}; a form "
                 "of its own goes with produces='dense'"

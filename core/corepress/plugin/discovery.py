@@ -4,6 +4,7 @@ import os
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import EntryPoint, distributions, entry_points
 from typing import Any, TypeVar
 
@@ -83,10 +84,8 @@ def installed() -> list[Candidate]:
 
 def _entry_points() -> Iterable[EntryPoint]:
     """Return the entry points of all distributions; one whose list cannot be read is passed over with a warning."""
-    try:
+    with suppress(Exception):
         return entry_points(group=GROUP)
-    except Exception:
-        pass
     found: list[EntryPoint] = []
     for distribution in distributions():
         try:

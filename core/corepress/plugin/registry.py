@@ -82,8 +82,8 @@ class Registry:
     def find(self, name: str) -> AlgorithmSpec:
         """Return the one algorithm called `name`, or `distribution/name` where several plugins offer it.
 
-        A bare name means the algorithm of corepress where that offers one: what is installed beside it changes no
-        recipe.
+        A name without a distribution selects the algorithm of corepress, if corepress has one of that name. Installing
+        another plugin therefore changes no recipe.
 
         Raises:
             UnknownAlgorithmError: nobody offers it, or more than one does.

@@ -66,7 +66,6 @@ def _sparing_compressed(config: OptimizationConfig, target: CoreMLTarget) -> Opt
 
 
 def _stage(algorithm: str, config: OptimizationConfig, translate: _Translation) -> Stage:
-    algorithm = registry().own(algorithm, "corepress_plugins")
     config_class = _named_by_operation(registry().find(algorithm).load_config())
 
     def translated(op: OpCompressorConfig | None) -> Any:

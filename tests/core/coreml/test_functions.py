@@ -252,9 +252,9 @@ def test_a_raised_package_is_compared_function_by_function(package, monkeypatch)
     assert not any("could not be run" in remark for remark in pipeline.report().warnings)
     compared = []
 
-    def computed(model, new, function):
+    def computed(programs, description, function):
         compared.append(function)
-        found = original(model, new, function)
+        found = original(programs, description, function)
         return found if function == "first" else (found[0], {"y": found[1]["y"] + 1})
 
     original = raising._computed_by_both

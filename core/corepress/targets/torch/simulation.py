@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from corepress.algorithm import Simulator
-from corepress.encoding import KIND_OF_PRODUCT, Dense, WeightEncoding, slot_for
+from corepress.encoding import Dense, WeightEncoding, keeps_promise, slot_for
 from corepress.encoding.host import on_host
 from corepress.errors import PluginError, StateError, WeightError
 from corepress.targets.torch import metadata
@@ -86,8 +86,7 @@ def encoded(weight: TorchWeight, mine: Sequence[Simulator]) -> WeightEncoding:
 def _composed(now: WeightEncoding, simulator: Simulator, device: torch.device) -> WeightEncoding:
     slot = slot_for(now, simulator.produces)
     made = simulator.encode(slot.values.to(device))
-    promised = KIND_OF_PRODUCT[simulator.produces]
-    if not isinstance(made, WeightEncoding) or (promised != "dense" and made.kind != promised):
+    if not isinstance(made, WeightEncoding) or not keeps_promise(made.kind, simulator.produces):
         raise PluginError(
             f"{type(simulator).__name__}: it declares {simulator.produces!r}, and encode made "
             f"{made.form.describe() if isinstance(made, WeightEncoding) else type(made).__name__}"
