@@ -1,6 +1,6 @@
 """Statistics at work: one for each weight and spec, shown what the weight's layers read and what the loss feels."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any, Protocol
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from corepress.algorithm import LayerInput, NonFiniteInputError, Statistic, StatisticSpec, WeightFacts
+from corepress.blame import blamed, class_name
 from corepress.calibration.batches import LossFunction, run_batch
 from corepress.calibration.effect import Effect
 from corepress.calibration.sample_gradients import sample_gradients
@@ -53,9 +54,7 @@ class Gathering:
     def __init__(self, weights: Sequence[Calibrated], requests: Requests, loss_fn: LossFunction | None) -> None:
         self._weights = weights
         self._loss_fn = loss_fn
-        self._asked = {
-            w.name: {spec: spec.create(w.facts) for spec in dict.fromkeys(requests.get(w.name, ()))} for w in weights
-        }
+        self._asked = {w.name: created(requests.get(w.name, ()), w.facts) for w in weights}
         wanted = {spec for specs in self._asked.values() for spec in specs}
         self._whole = any(spec.needs == "loss" and not spec.per_sample for spec in wanted)
         self._singly = any(spec.per_sample for spec in wanted)
@@ -101,9 +100,18 @@ class Gathering:
         """Return the statistics, on the CPU, and warn of weights that the loss does not depend on."""
         self._effect.tell_of_missing()
         return {
-            name: {spec.name: on_host(found.result()) for spec, found in specs.items()}
+            name: {spec.name: on_host(result_of(found, name)) for spec, found in specs.items()}
             for name, specs in self._asked.items()
         }
+
+
+def created(specs: Iterable[StatisticSpec], facts: WeightFacts) -> dict[StatisticSpec, Statistic]:
+    """Return a new statistic of a weight for each description."""
+    found = {}
+    for spec in dict.fromkeys(specs):
+        with blamed(f"statistic {spec.name}", f"was created for {facts.name}"):
+            found[spec] = spec.create(facts)
+    return found
 
 
 def _show(
@@ -117,7 +125,8 @@ def _show(
     for statistic in statistics:
         show_input(statistic, seen, name, number)
         if inputs is not None:
-            statistic.observe_input(module, inputs)
+            with blamed(class_name(statistic), f"was shown the inputs of {name}"):
+                statistic.observe_input(module, inputs)
 
 
 def show_input(statistic: Statistic, seen: LayerInput, name: str, number: int) -> None:
@@ -127,8 +136,15 @@ def show_input(statistic: Statistic, seen: LayerInput, name: str, number: int) -
         PlanError: the input is not finite.
     """
     try:
-        statistic.observe(seen)
+        with blamed(class_name(statistic), f"was shown batch {number} of {name}"):
+            statistic.observe(seen)
     except NonFiniteInputError as error:
         raise PlanError(
             f"batch {number} of the calibration data: the input of {name} {error}; leave the batch out, or mend it"
         ) from error
+
+
+def result_of(statistic: Statistic, name: str) -> Any:
+    """Return what a statistic has found of the weight `name`."""
+    with blamed(class_name(statistic), f"gave its result for {name}"):
+        return statistic.result()

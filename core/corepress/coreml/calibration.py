@@ -7,9 +7,10 @@ from itertools import islice, pairwise
 from typing import Any
 
 from corepress.algorithm import Statistic, StatisticSpec
+from corepress.blame import class_name
 from corepress.calibration import Requests, Schedule, SchedulePlan, Segment
 from corepress.calibration.batches import check_data, check_number, is_read_once, kept, numbered
-from corepress.calibration.gathering import Results, show_input
+from corepress.calibration.gathering import Results, created, result_of, show_input
 from corepress.calibration.nested import nbytes
 from corepress.calibration.sharing import Sharing
 from corepress.calibration.spool import Spool
@@ -20,7 +21,7 @@ from corepress.coreml.calibration_inputs import program_input
 from corepress.coreml.feeding import by_name
 from corepress.coreml.interpreter.stretches import Alive, StretchedExecutable
 from corepress.coreml.weights import CoreMLWeight, Use
-from corepress.errors import ExportError, PlanError
+from corepress.errors import CorepressError, ExportError, PlanError, PluginError
 
 
 def why_not_gathered(spec: StatisticSpec) -> str | None:
@@ -114,7 +115,7 @@ class ProgramCalibration:
 
     def _statistics(self, stretch: Stretch, source: Iterable[Alive], start: int) -> tuple[Results, int]:
         """Run a stretch on every batch, and show statistics what its layers read."""
-        asked = {w.name: {s: s.create(w.facts) for s in dict.fromkeys(self._requests[w.name])} for w in stretch.weights}
+        asked = {w.name: created(self._requests[w.name], w.facts) for w in stretch.weights}
         self._listeners = {}
         for weight in stretch.weights:
             for use in weight.uses:
@@ -127,7 +128,9 @@ class ProgramCalibration:
             self._sharing.clear()
             batches += 1
         self._listeners = {}
-        return {name: {spec.name: s.result() for spec, s in specs.items()} for name, specs in asked.items()}, batches
+        return {
+            name: {spec.name: result_of(s, name) for spec, s in specs.items()} for name, specs in asked.items()
+        }, batches
 
     def _advance(self, alive: Spool, data: Iterable[Any], most: int | None, start: int, stop: int) -> None:
         """Move the values that are kept of every batch on to another step, by the weights as they are now."""
@@ -163,7 +166,16 @@ class ProgramCalibration:
         for weight, use, statistics in listeners:
             seen = program_input(use, weight.facts, arguments, self._sharing)
             for statistic in statistics:
-                show_input(statistic, seen, weight.name, self._number)
+                try:
+                    show_input(statistic, seen, weight.name, self._number)
+                except CorepressError:
+                    raise
+                except Exception as error:
+                    # Any other error would be taken for one of the operation.
+                    raise PluginError(
+                        f"batch {self._number} of the calibration data: {class_name(statistic)} failed on the input of "
+                        f"{weight.name}: {type(error).__name__}: {error}"
+                    ) from error
 
     def _exchange(self) -> None:
         """Give the prepared program the values that its weights have now."""

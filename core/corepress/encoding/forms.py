@@ -199,10 +199,23 @@ class PaletteForm(Form):
         return ", ".join(parts)
 
 
+_FOLLOWING = ("sparsity",)
+"""What may follow an encoding of a plugin."""
+
+
 def _sizes(_: Any, __: Any, value: Any) -> None:
     sizes = list(value.values()) if isinstance(value, Mapping) else [value]
     if not sizes or not all(isinstance(size, int) and size >= 0 for size in sizes):
         raise ValueError(f"bytes_stored must be a number of bytes, or one for each target, not {value!r}")
+
+
+def _many(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _is_deployment_target(_: Any, attribute: Any, value: Any) -> None:
+    if not (isinstance(value, str) and _DEPLOYMENT_TARGET.fullmatch(value)):
+        raise ValueError(f"{attribute.name} must be a deployment target such as 'iOS18', not {value!r}")
 
 
 def _version(target: str) -> int:
@@ -230,8 +243,13 @@ class OpaqueForm(Form):
 
     name: str
     bytes_stored: int | Mapping[str, int] = attrs.field(validator=_sizes)
-    followed_by: tuple[str, ...] = attrs.field(default=(), eq=False)
-    minimum_target: str = attrs.field(default="iOS15", eq=False)
+    followed_by: tuple[str, ...] = attrs.field(
+        default=(),
+        eq=False,
+        converter=_many,
+        validator=attrs.validators.deep_iterable(attrs.validators.in_(_FOLLOWING)),
+    )
+    minimum_target: str = attrs.field(default="iOS15", eq=False, validator=_is_deployment_target)
     kind: ClassVar[str] = "opaque"
 
     def nbytes(self, count: int, target: str) -> int:  # noqa: ARG002  (the size is known, whatever the count)

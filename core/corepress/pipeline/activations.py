@@ -5,9 +5,9 @@ from typing import Any
 
 import attrs
 
-from corepress.algorithm import SiteFacts
+from corepress.algorithm import ActivationQuantizer, SiteFacts
 from corepress.config import ModuleConfig, Resolution, entries
-from corepress.errors import PlanError
+from corepress.errors import PlanError, PluginError
 from corepress.pipeline.blueprint import StagePlan, Task
 from corepress.pipeline.report import Row
 from corepress.pipeline.stage import BoundStage
@@ -42,14 +42,30 @@ def quantizes_activations(stage: BoundStage) -> bool:
         return True
     site = SiteFacts(name="", kind="")
     return any(
-        stage.implementation.quantizer(site, config) is not None
+        quantizer_of(stage, site, config) is not None
         for level in (stage.config.rules().default, *stage.config.module_configs())
         for config in entries(level)
     )
 
 
 def _quantizes(stage: BoundStage, site: Activation, config: Any) -> bool:
-    return stage.implementation.quantizer(SiteFacts(name=site.name, kind=site.kind), config) is not None
+    return quantizer_of(stage, SiteFacts(name=site.name, kind=site.kind), config) is not None
+
+
+def quantizer_of(stage: BoundStage, site: SiteFacts, config: Any) -> ActivationQuantizer | None:
+    """Return the quantizer that a training stage makes for a site, if any.
+
+    Raises:
+        PluginError: it made something else.
+    """
+    with stage.blamed("made a quantizer for", site.name or "any site"):
+        found = stage.implementation.quantizer(site, config)
+    if found is None or isinstance(found, ActivationQuantizer):
+        return found
+    raise PluginError(
+        f"{stage.label}: quantizer must return an ActivationQuantizer or None for {site.name or 'any site'}, "
+        f"not {type(found).__name__}"
+    )
 
 
 def repeated(plans: Iterable[StagePlan]) -> list[str]:

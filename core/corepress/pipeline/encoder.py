@@ -11,6 +11,7 @@ from torch import Tensor
 
 from corepress.algorithm import EncodeRequest, Unsupported, WeightView, encodes_together, generator_for
 from corepress.calibration import InputMean
+from corepress.config.suggestions import some_names
 from corepress.encoding import KIND_OF_PRODUCT, CompositionError, Dense, Palettized, Slot, WeightEncoding, slot_for
 from corepress.encoding.forms import BUILT_IN_FORMS, is_predicted
 from corepress.errors import PluginError
@@ -93,17 +94,20 @@ class Encoder:
 
     def _encode_together(self, works: "Sequence[_Work]") -> list[WeightEncoding] | Exception:
         """Return the encodings of several weights, or what is in the way of one of them."""
+        names = some_names([work.weight.name for work in works])
         try:
             slots, requests = zip(*map(self._request, works), strict=True)
-            results = list(self.stage.implementation.encode_together(requests))
+            with self.stage.blamed("compressed together", names):
+                results = list(self.stage.implementation.encode_together(requests))
         except Exception as error:
             return error
         if len(results) != len(works):
             raise PluginError(
-                f"{self.stage.algorithm}: encode_together returned {len(results)} encodings of {len(works)} weights"
+                f"{self.stage.algorithm}: encode_together returned {len(results)} encodings of {len(works)} weights: "
+                f"{names}"
             )
         try:
-            return [self._checked(*each) for each in zip(slots, requests, results, strict=True)]
+            return [self._checked_of(*each) for each in zip(works, slots, requests, results, strict=True)]
         except CompositionError as reason:
             return reason
 
@@ -117,6 +121,10 @@ class Encoder:
     def _config_of(self, name: str) -> Any:
         """Return a configuration to hand out: what a plugin writes to it reaches no other weight, and no recipe."""
         return copy.copy(self.plan.weights[name].config)
+
+    def _checked_of(self, work: "_Work", slot: Slot, request: EncodeRequest, result: object) -> WeightEncoding:
+        with self.stage.blamed("compressed", work.weight.name):
+            return self._checked(slot, request, result)
 
     def _checked(self, slot: Slot, request: EncodeRequest, result: object) -> WeightEncoding:
         _check_promise(self.stage, result)

@@ -90,11 +90,11 @@ def draw_up(
             if why := reach.why_left(weight, match):
                 drafts[weight.name].left.append(why)
                 continue
-            parameter = _wanted_parameter(stage, match.config)
+            parameter = _wanted_parameter(stage, match.config, weight.name)
             draft = _draft_of(stage, match, weight, parameter, drafts, target, problems)
             if draft is not None and _accept(stage, match, draft, lack, strict, problems, lacks):
                 tasks[draft.weight.name] = Task(match.config, str(match.rule), weight.name, parameter)
-                if not trains and _corrects_bias(stage, match.config):
+                if not trains and _corrects_bias(stage, match.config, draft.weight.name):
                     biases[draft.weight.name] = draft.weight.bias_obstacle
         activations = activation_tasks(stage, resolution, sites, trains)
         if activations and deployment is not None and not program:
@@ -134,9 +134,10 @@ def _begin(weight: Weight) -> Draft:
     return Draft(weight, DenseForm() if weight.obstacle else weight.form)
 
 
-def _wanted_parameter(stage: BoundStage, config: Any) -> str | None:
+def _wanted_parameter(stage: BoundStage, config: Any, name: str) -> str | None:
     wanted = getattr(stage.implementation, "parameter", None)
-    return None if wanted is None else wanted(config)
+    with stage.blamed("chose the parameter of", name):
+        return None if wanted is None else wanted(config)
 
 
 def _sites(stage: BoundStage, target: Target, training: bool) -> list[Activation]:
@@ -157,9 +158,10 @@ def _sites(stage: BoundStage, target: Target, training: bool) -> list[Activation
     return list(target.activations())
 
 
-def _corrects_bias(stage: BoundStage, config: Any) -> bool:
+def _corrects_bias(stage: BoundStage, config: Any, name: str) -> bool:
     corrects = getattr(stage.implementation, "corrects_bias", None)
-    return corrects is not None and bool(corrects(config))
+    with stage.blamed("was asked whether it corrects the bias of", name):
+        return corrects is not None and bool(corrects(config))
 
 
 def _draft_of(

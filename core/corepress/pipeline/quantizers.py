@@ -8,6 +8,7 @@ from torch import nn
 
 from corepress.algorithm import ActivationQuantization, ActivationQuantizer
 from corepress.errors import PlanError, StateError
+from corepress.pipeline.activations import quantizer_of
 from corepress.pipeline.blueprint import Blueprint
 from corepress.targets import TorchTarget
 from corepress.targets.torch.activations.attachment import attach, attached, replace
@@ -39,7 +40,7 @@ def quantizers_for(blueprint: Blueprint, target: TorchTarget, owner: str) -> Qua
         found: dict[str, ActivationQuantizer] = {}
         for site in group.owners:
             stage, config = planned[str(site)]
-            quantizer: ActivationQuantizer | None = stage.implementation.quantizer(group.facts, config)
+            quantizer = quantizer_of(stage, group.facts, config)
             if quantizer is not None:
                 quantizer.owner, quantizer.stage = owner, stage.index
                 found[str(site)] = quantizer.to(_device_of(target.model, site))

@@ -9,9 +9,10 @@ from typing import Any
 
 import attrs
 
+from corepress.blame import blamed
 from corepress.calibration import Schedule
 from corepress.config import CompressionConfig, Document, Problem, structure
-from corepress.errors import PluginError, UnknownAlgorithmError
+from corepress.errors import UnknownAlgorithmError
 from corepress.pipeline.scheduling import structure_schedule
 from corepress.plugin import AlgorithmSpec, PluginRecord, registry
 
@@ -76,23 +77,8 @@ class BoundStage:
     @contextmanager
     def blamed(self, did: str, weight: str) -> Iterator[None]:
         """Add to an error what the stage was doing with which weight, and the plugin that it comes from."""
-        try:
+        with blamed(f"{self.label} of plugin {self.provider.identity}", f"{did} {weight}"):
             yield
-        except SystemExit as error:
-            raise PluginError(
-                f"{self.label} of plugin {self.provider.identity} ended the process with SystemExit({error}) while it "
-                f"{did} {weight}"
-            ) from error
-        except Exception as error:
-            # Recipes are read without torch, which this would import.
-            from corepress.algorithm import Unsupported
-
-            if isinstance(error, Unsupported):
-                raise
-            note = f"while {self.label} of plugin {self.provider.identity} {did} {weight}"
-            if note not in getattr(error, "__notes__", ()):
-                error.add_note(note)
-            raise
 
 
 def bind(

@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from corepress.config import CompressionConfig
 from corepress.errors import PluginError
 
 API_VERSION = 1
@@ -111,8 +112,18 @@ class AlgorithmSpec:
         return ("activations",) if self.kind == ("activation",) else ("weights",)
 
     def load_config(self) -> Any:
-        """Import and return the configuration class."""
-        return self._load("config", self.config)
+        """Import and return the configuration class.
+
+        Raises:
+            PluginError: it cannot be imported, or is no `CompressionConfig`.
+        """
+        found = self._load("config", self.config)
+        if isinstance(found, type) and issubclass(found, CompressionConfig):
+            return found
+        raise PluginError(
+            f"algorithm {self.name!r}: its config {self.config!r} must be a subclass of "
+            f"corepress.config.CompressionConfig, not {found!r}"
+        )
 
     def load_implementation(self) -> Any:
         """Import and return a new instance of the implementation."""

@@ -72,7 +72,12 @@ class OptimizationConfig(Configuration):
             op_name_configs={} if op_name_configs is None else op_name_configs,
             **unknown,
         )
-        accept_in_passes(_CONFIG_TYPES)
+
+    def __getattribute__(self, name: str) -> Any:
+        # The passes ask for global_config first, of a configuration that may be older than the import of coremltools.
+        if name == "global_config":
+            accept_in_passes(_CONFIG_TYPES)
+        return super().__getattribute__(name)
 
     def set_global(self, op_config: OpCompressorConfig | None) -> Self:
         """Set the configuration of every operation that no other level mentions, and return self."""

@@ -192,3 +192,9 @@ def test_sizes_of_a_form_of_its_own_hold_for_newer_targets():
 def test_sizes_of_a_form_of_its_own_are_numbers_of_bytes(wrong):
     with pytest.raises(ValueError, match="bytes_stored must be a number of bytes"):
         OpaqueForm("own", wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"minimum_target": "iOS"}, {"minimum_target": 18}, {"followed_by": ("sparsty",)}])
+def test_an_own_form_that_names_what_there_is_not_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        OpaqueForm("own", 5, **wrong)

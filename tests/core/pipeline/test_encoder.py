@@ -138,7 +138,28 @@ def test_a_missing_encoding_is_an_error(together, monkeypatch):
     monkeypatch.setattr(toy_algorithms.SignPalette, "encode_together", lambda self, asked: [])
     with pytest.raises(PluginError) as caught:
         Pipeline([Stage("sign")]).compress(layers(5, 6, 7))
-    assert str(caught.value) == "sign: encode_together returned 0 encodings of 3 weights"
+    assert str(caught.value) == "sign: encode_together returned 0 encodings of 3 weights: 0.weight, 1.weight, 2.weight"
+
+
+def test_what_is_no_encoding_is_named_with_its_weight(together, monkeypatch):
+    import toy_algorithms
+
+    monkeypatch.setattr(toy_algorithms.SignPalette, "encode_together", lambda self, asked: [None] * len(asked))
+    with pytest.raises(PluginError, match="encode must return a WeightEncoding, not NoneType") as caught:
+        Pipeline([Stage("sign")]).compress(layers(5, 6, 7))
+    assert "compressed 0.weight" in caught.value.__notes__[0]
+
+
+def test_an_exit_in_company_is_none(together, monkeypatch):
+    import toy_algorithms
+
+    def leave(*_):
+        raise SystemExit(0)
+
+    monkeypatch.setattr(toy_algorithms.SignPalette, "encode_together", leave)
+    with pytest.warns(UserWarning, match=r"encoded one by one; together it fails .*SystemExit\(0\)"):
+        found = Pipeline([Stage("sign")]).compress(layers(5, 6, 7))
+    assert [layer.weight.unique().numel() for layer in found] == [2, 2, 2]
 
 
 def test_an_error_of_writing_names_the_weight(together, monkeypatch):

@@ -1,6 +1,7 @@
 import attrs
 import pytest
 
+from corepress.config import CompressionConfig
 from corepress.errors import PluginError
 from corepress.plugin import AlgorithmSpec
 
@@ -41,9 +42,15 @@ def test_a_dotted_string_without_a_class_says_how_it_must_read(toys):
 
 
 def test_classes_are_imported_when_they_are_asked_for(toys):
-    spec = toys.spec(config="fractions:Fraction", implementation="collections:Counter")
-    assert spec.load_config().__name__ == "Fraction"
+    spec = toys.spec(config="corepress.config:CompressionConfig", implementation="collections:Counter")
+    assert spec.load_config() is CompressionConfig
     assert spec.load_implementation() == {}
+
+
+@pytest.mark.parametrize("dotted", ["fractions:Fraction", "math:pi"])
+def test_a_config_that_is_none_is_named(toys, dotted):
+    with pytest.raises(PluginError, match=rf"its config '{dotted}' must be a subclass of .*CompressionConfig"):
+        toys.spec(config=dotted).load_config()
 
 
 @pytest.mark.parametrize(

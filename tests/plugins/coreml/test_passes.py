@@ -1,5 +1,8 @@
 """Configurations of this package inside a pass pipeline of `ct.convert`."""
 
+import subprocess
+import sys
+
 import coremltools as ct
 import coremltools.optimize.coreml as reference
 import numpy as np
@@ -69,3 +72,19 @@ def test_rules_by_type_and_name_are_kept(traced):
 def test_a_pass_still_refuses_a_configuration_of_another_kind(traced):
     with pytest.raises(Exception, match="only accept OpPalettizerConfig"):
         converted(traced, "palettize_weights", coreml.OptimizationConfig(coreml.OpLinearQuantizerConfig()))
+
+
+def test_a_configuration_may_be_older_than_the_import_of_coremltools():
+    program = (
+        "import sys\n"
+        "from corepress_plugins import coreml\n"
+        "config = coreml.OptimizationConfig(coreml.OpMagnitudePrunerConfig(target_sparsity=0.5))\n"
+        "assert 'coremltools' not in sys.modules\n"
+        "import coremltools as ct\n"
+        "pipeline = ct.PassPipeline.DEFAULT\n"
+        "pipeline.append_pass('compression::prune_weights')\n"
+        "pipeline.set_options('compression::prune_weights', {'config': config})\n"
+        "from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY\n"
+        "PASS_REGISTRY['compression::prune_weights'].config = config\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from corepress.algorithm import Observer
+from corepress.blame import blamed, class_name
 from corepress.coreml.activations.neighbours import neighbours
 from corepress.coreml.feeding import by_name
 from corepress.coreml.interpreter import Executable
@@ -55,7 +56,8 @@ def calibrate(
                 for scheme in schemes[name] if name not in infinite else ():
                     if (name, scheme) not in seen:
                         seen[name, scheme] = observer(scheme)
-                    seen[name, scheme].observe(values)
+                    with blamed(class_name(seen[name, scheme]), f"observed {name}"):
+                        seen[name, scheme].observe(values)
         except ExportError as error:
             raise ExportError(f"sample {count - 1}: {error}") from error
     if not count:

@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 
 from corepress.algorithm import ActivationAlgorithm, ActivationQuantization, Observer
+from corepress.blame import blamed, class_name
 from corepress.config.suggestions import did_you_mean
 from corepress.coreml._coremltools import ct
 from corepress.coreml.activations.calibration import Key, calibrate
@@ -101,11 +102,14 @@ def _quantizations(
     def observer(number: int) -> Observer:
         return schemes[number].algorithm.observer(schemes[number].config)
 
-    def quantization(seen: Observer, scheme: _Scheme) -> ActivationQuantization:
-        return scheme.algorithm.quantization(seen, scheme.config)
+    def quantization(key: Key) -> ActivationQuantization:
+        name, number = key
+        scheme = schemes[number]
+        with blamed(class_name(scheme.algorithm), f"found the quantization of {name}"):
+            return scheme.algorithm.quantization(observers[key], scheme.config)
 
     observers = calibrate(program, wanted, observer, data, description)
-    return {key: quantization(observers[key], schemes[key[1]]) for key in wanted if key in observers}
+    return {key: quantization(key) for key in wanted if key in observers}
 
 
 def _write(program: Any, places: list[_Place], quantizations: Mapping[Key, ActivationQuantization]) -> None:

@@ -1,6 +1,7 @@
 """Quantize activations of a torch model after training: observe them over calibration data, then write the pairs."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from corepress.algorithm import ActivationAlgorithm, NonFiniteInputError, Observer
+from corepress.blame import blamed, class_name
 from corepress.calibration.batches import check_data, check_number, numbered, run_batch
 from corepress.calibration.undisturbed import undisturbed
 from corepress.targets.torch.activations.attachment import attach, detach
@@ -24,9 +26,11 @@ Chosen = Mapping[str, tuple[ActivationAlgorithm, Any]]
 class _Observing(nn.Module):
     """Show an observer the activations, and leave them as they are."""
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, algorithm: ActivationAlgorithm, config: Any, site: str) -> None:
         super().__init__()
-        self.observer = observer
+        self._algorithm, self._config, self._site = algorithm, config, site
+        with self._blamed("made an observer"):
+            self.observer: Observer = algorithm.observer(config)
         self.has_seen = False
         self.is_infinite = False
 
@@ -37,9 +41,18 @@ class _Observing(nn.Module):
                 raise NonFiniteInputError("some of its values are NaN; repair the model or the data first")
             self.is_infinite = self.is_infinite or bool(values.isinf().any())
             if not self.is_infinite:
-                self.observer.observe(values.detach().to("cpu", torch.float32))
+                with self._blamed("observed activations"):
+                    self.observer.observe(values.detach().to("cpu", torch.float32))
                 self.has_seen = True
         return values
+
+    def finished(self) -> QuantizedActivation:
+        """Return what quantizes the activations by what was observed."""
+        with self._blamed("found the quantization"):
+            return QuantizedActivation(self._algorithm.quantization(self.observer, self._config))
+
+    def _blamed(self, did: str) -> AbstractContextManager[None]:
+        return blamed(class_name(self._algorithm), f"{did} of {self._site}")
 
 
 def quantize_activations(model: nn.Module, graph: CallGraph, chosen: Chosen, data: Iterable[Any]) -> list[str]:
@@ -53,7 +66,7 @@ def quantize_activations(model: nn.Module, graph: CallGraph, chosen: Chosen, dat
     check_data(data)
     groups = place(graph, lambda site: str(site) in chosen)
     makers = [chosen[str(group.owners[0])] for group in groups]
-    observing = [_Observing(algorithm.observer(config)) for algorithm, config in makers]
+    observing = [_Observing(*maker, str(group.owners[0])) for maker, group in zip(makers, groups, strict=True)]
     recorded = {call.site for call in graph.calls}
     attach(model, _OBSERVING, {g.points: o for g, o in zip(groups, observing, strict=True)}, recorded)
     try:
@@ -62,9 +75,9 @@ def quantize_activations(model: nn.Module, graph: CallGraph, chosen: Chosen, dat
         detach(model, _OBSERVING)
     finished: dict[tuple[Point, ...], nn.Module] = {}
     left: dict[str, None] = {}
-    for group, (algorithm, config), seen in zip(groups, makers, observing, strict=True):
+    for group, seen in zip(groups, observing, strict=True):
         if seen.has_seen and not seen.is_infinite:
-            finished[group.points] = QuantizedActivation(algorithm.quantization(seen.observer, config))
+            finished[group.points] = seen.finished()
         else:
             left |= dict.fromkeys(map(str, group.owners))
     attach(model, _FINISHED, finished, recorded)
