@@ -68,11 +68,15 @@ class StagePlan:
 
 @attrs.frozen
 class Blueprint:
-    """A sound plan: the stages in the order of their work, the weights they work on, and the table to show."""
+    """A sound plan: the stages in the order of their work, the weights they work on, and the table to show.
+
+    Its sizes are those in a `package` for this deployment target.
+    """
 
     stages: tuple[StagePlan, ...]
     weights: dict[str, Weight]
     plan: Plan
+    package: str
 
     def without(self, refused: Refusals) -> Self:
         """Return the blueprint without the weights that algorithms refused after they saw the values."""

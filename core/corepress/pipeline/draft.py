@@ -10,17 +10,20 @@ from corepress.pipeline.report import Row
 from corepress.targets import Target, Weight
 
 PACKAGE = "iOS18"
+"""The deployment target that sizes are for where none is wanted."""
 
 
 @attrs.define
 class Draft:
     """A weight, the form that it will have, the stages that have accepted it, and the reasons of those that have not.
 
-    `predicted` is off once a stage cannot tell its form beforehand; `form` is then right in kind only.
+    `predicted` is off once a stage cannot tell its form beforehand; `form` is then right in kind only. Sizes are those
+    in a `package` for this deployment target.
     """
 
     weight: Weight
     form: Form
+    package: str
     predicted: bool = True
     steps: list[str] = attrs.field(factory=list)
     rules: list[str] = attrs.field(factory=list)
@@ -42,9 +45,19 @@ class Draft:
             reason="; ".join(dict.fromkeys(reasons)),
             form=self.form.describe() if self.predicted else "known when done",
             sparsity=self.form.sparsity if self.predicted and isinstance(self.form, SparseForm) else None,
-            bytes_before=DenseForm().nbytes(count, PACKAGE),
-            bytes_after=self.weight.in_constants(self.form).nbytes(count, PACKAGE) if self.predicted else None,
+            bytes_before=DenseForm().nbytes(count, self.package),
+            bytes_after=self.nbytes(),
         )
+
+    def nbytes(self) -> int | None:
+        """Return the size of the form, where it is known.
+
+        Raises:
+            ValueError: a form of a plugin has no size for the target.
+        """
+        if not self.predicted:
+            return None
+        return self.weight.in_constants(self.form).nbytes(self.weight.facts.count, self.package)
 
 
 def other_rows(target: Target, planned: Collection[str]) -> list[Row]:

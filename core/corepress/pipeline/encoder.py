@@ -31,7 +31,8 @@ class Encoder:
 
     `held` maps names to what earlier stages have made of the weights, where that is not written; `statistics` to what
     calibration has found; `rows` to the lines of the report so far. `original` returns the values before the run.
-    `settles` tells whether the stage is the last to work on a weight before its values are needed.
+    `settles` tells whether the stage is the last to work on a weight before its values are needed. Sizes are those in a
+    `package` for this deployment target.
     """
 
     plan: StagePlan
@@ -42,6 +43,7 @@ class Encoder:
     rows: Mapping[str, Row]
     original: Callable[[str], Tensor]
     settles: Callable[[str], bool]
+    package: str
 
     @property
     def stage(self) -> BoundStage:
@@ -153,7 +155,9 @@ class Encoder:
         if not _is_finite(stored):
             raise self._not_finite(name)
         shift = self._bias_shift(work, stored.decode) if name in self.plan.biases else None
-        return Outcome(name, formed(self.rows[name], stored, work.weight), encoding=stored, bias_shift=shift)
+        return Outcome(
+            name, formed(self.rows[name], stored, work.weight, self.package), encoding=stored, bias_shift=shift
+        )
 
     def _settled(self, work: "_Work", encoding: WeightEncoding) -> Outcome:
         """Return an outcome to write, with its error."""
@@ -164,7 +168,7 @@ class Encoder:
         error = relative_error(original, made.values)
         if not error < float("inf") and not bool(torch.isfinite(made.values).all()):
             raise self._not_finite(name)
-        row = measured(self.rows[name], made.encoding, error, self.stage, work.weight)
+        row = measured(self.rows[name], made.encoding, error, self.stage, work.weight, self.package)
         shift = self._bias_shift(work, lambda: made.values) if name in self.plan.biases else None
         return Outcome(name, row, encoding=made.encoding, made=made, bias_shift=shift)
 
@@ -180,7 +184,7 @@ class Encoder:
         if name in self.held and self.settles(name):
             # What the stages before have made of it is still to be written.
             return attrs.evolve(self._outcome(work, work.now, seconds), reason=reason)
-        return Outcome(name, formed(self.rows[name], work.now, work.weight), seconds, reason=reason)
+        return Outcome(name, formed(self.rows[name], work.now, work.weight, self.package), seconds, reason=reason)
 
     def _not_finite(self, name: str) -> PluginError:
         return PluginError(f"{self.stage.algorithm}: it has made NaN or infinite values of {name}; nothing was written")

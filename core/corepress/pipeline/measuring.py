@@ -10,7 +10,6 @@ from torch import Tensor
 
 from corepress.algorithm import WeightFacts
 from corepress.encoding import Form, PaletteForm, Sparse, SparseForm, WeightEncoding
-from corepress.pipeline.draft import PACKAGE
 from corepress.pipeline.report import Row
 from corepress.pipeline.stage import BoundStage
 from corepress.targets import Weight
@@ -45,25 +44,25 @@ def _square(values: Tensor) -> float:
     return float(torch.linalg.vector_norm(values, dtype=torch.float64)) ** 2
 
 
-def formed(row: Row, encoding: WeightEncoding, weight: Weight) -> Row:
-    """Return the row of a weight with what its encoding says of its size in a package."""
-    return _formed(row, encoding, weight.packaged(encoding), weight)
+def formed(row: Row, encoding: WeightEncoding, weight: Weight, package: str) -> Row:
+    """Return the row of a weight with what its encoding says of its size in a package for a deployment target."""
+    return _formed(row, encoding, weight.packaged(encoding), weight, package)
 
 
-def _formed(row: Row, encoding: WeightEncoding, form: Form, weight: Weight) -> Row:
+def _formed(row: Row, encoding: WeightEncoding, form: Form, weight: Weight, package: str) -> Row:
     return attrs.evolve(
         row,
         form=form.describe(),
         sparsity=1 - encoding.kept / max(encoding.count, 1) if isinstance(encoding, Sparse) else None,
-        bytes_after=weight.in_constants(form).nbytes(encoding.count, PACKAGE),
+        bytes_after=weight.in_constants(form).nbytes(encoding.count, package),
     )
 
 
-def measured(row: Row, encoding: WeightEncoding, error: float, stage: BoundStage, weight: Weight) -> Row:
+def measured(row: Row, encoding: WeightEncoding, error: float, stage: BoundStage, weight: Weight, package: str) -> Row:
     """Return the row of a planned weight with what was measured after the work."""
     own, form = encoding.form, weight.packaged(encoding)
     if form not in (own, _of_parts(own)):
-        sizes = tuple(each.nbytes(encoding.count, PACKAGE) for each in (form, own))
+        sizes = tuple(each.nbytes(encoding.count, package) for each in (form, own))
         warn_user(
             f"{weight.name}: {stage.label} made scales with more digits than half precision holds; a package stores "
             f"{form.describe()} ({sizes[0]:,} bytes) in place of {own.describe()} ({sizes[1]:,} bytes); an "
@@ -71,7 +70,7 @@ def measured(row: Row, encoding: WeightEncoding, error: float, stage: BoundStage
         )
     measures = _measures(encoding, stage.implementation, weight.facts)
     return attrs.evolve(
-        _formed(row, encoding, form, weight), status="compressed", relative_error=error, measures=measures
+        _formed(row, encoding, form, weight, package), status="compressed", relative_error=error, measures=measures
     )
 
 

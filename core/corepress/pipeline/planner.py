@@ -24,7 +24,7 @@ from corepress.encoding import (
 from corepress.errors import ExportError, PlanError, PluginError, WeightError
 from corepress.pipeline.activations import activation_rows, activation_tasks, quantizes_activations, repeated
 from corepress.pipeline.blueprint import Blueprint, StagePlan, Task
-from corepress.pipeline.draft import Draft, other_rows
+from corepress.pipeline.draft import PACKAGE, Draft, other_rows
 from corepress.pipeline.memory import machine_bytes
 from corepress.pipeline.reach import Reach, resolved
 from corepress.pipeline.report import Plan, some_of
@@ -63,7 +63,8 @@ def draw_up(
     def lack(form: Form) -> str | None:
         return None if deployment is None else lack_of_target(form, deployment, program=program)
 
-    drafts = {weight.name: _begin(weight) for weight in weights}
+    package = PACKAGE if deployment is None else str(deployment)
+    drafts = {weight.name: _begin(weight, package) for weight in weights}
     warnings: list[str] = []
     problems: list[str] = []
     lacks: dict[str, list[tuple[str, str]]] = {}
@@ -127,11 +128,11 @@ def draw_up(
         forms = {name: draft.form for name, draft in drafts.items()}
         warnings += device_warnings(forms, target.states, compute_units)
     rows = [draft.row() for draft in drafts.values()] + other_rows(target, drafts) + activation_rows(target, plans)
-    return Blueprint(tuple(plans), planned, Plan(tuple(rows), warnings=tuple(warnings)))
+    return Blueprint(tuple(plans), planned, Plan(tuple(rows), warnings=tuple(warnings)), package)
 
 
-def _begin(weight: Weight) -> Draft:
-    return Draft(weight, DenseForm() if weight.obstacle else weight.form)
+def _begin(weight: Weight, package: str) -> Draft:
+    return Draft(weight, DenseForm() if weight.obstacle else weight.form, package)
 
 
 def _wanted_parameter(stage: BoundStage, config: Any, name: str) -> str | None:
@@ -182,7 +183,7 @@ def _draft_of(
         _refuse(stage, match, draft, str(error), problems)
         return None
     draft.left.append(f"{match.rule} is about {parameter!r} instead")
-    return drafts.setdefault(sibling.name, _begin(sibling))
+    return drafts.setdefault(sibling.name, _begin(sibling, draft.package))
 
 
 def _accept(
@@ -217,6 +218,10 @@ def _accept(
     if why is not None:
         lacks.setdefault(why, []).append((name, draft.form.describe()))
         return False
+    try:
+        draft.nbytes()
+    except ValueError as error:
+        raise PluginError(f"{name}: {stage.label}: {error}; name the size in bytes_stored") from error
     draft.steps.append(stage.algorithm)
     draft.rules.append(str(match.rule))
     return True

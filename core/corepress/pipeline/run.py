@@ -226,6 +226,7 @@ class StageRun:
             rows=run.rows,
             original=run.original,
             settles=lambda name: run.settles(self.planned, name),
+            package=run.blueprint.package,
         )
 
     def _quantize_activations(self, run: Run) -> None:

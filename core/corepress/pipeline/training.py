@@ -145,7 +145,7 @@ class TrainingRun:
             for name, weight in self.weights.items():
                 encoding = simulation.encoded(weight, simulation.simulators(weight, self.owner))
                 error = relative_error(weight.read(), encoding.decode())
-                rows[name] = measured(rows[name], encoding, error, last[name], weight)
+                rows[name] = measured(rows[name], encoding, error, last[name], weight, self.run.blueprint.package)
         seconds = time.perf_counter() - self.run.started
         return Report(tuple(rows.values()), warnings=self.run.blueprint.plan.warnings, seconds=seconds)
 

@@ -288,6 +288,25 @@ def test_an_own_form_may_have_a_size_on_each_target():
         form.nbytes(16, "iOS16")
 
 
+@pytest.mark.parametrize(("target", "size"), [(None, 9), ("iOS16", 12), ("iOS17", 12), ("iOS18", 9), ("iOS26", 9)])
+def test_plans_and_reports_show_the_size_on_the_wanted_target(target, size, ternary, network, monkeypatch):
+    form = OpaqueForm("ternary", {"torch": 40, "iOS16": 12, "iOS18": 9})
+    monkeypatch.setattr(TernaryAlgorithm, "predict", lambda *_: form)
+    monkeypatch.setattr(Ternary, "form", property(lambda _: form))
+    pipeline = Pipeline([Stage("ternary")])
+    plan = pipeline.plan(network, minimum_deployment_target=target)
+    pipeline.compress(network, minimum_deployment_target=target)
+    for table in (plan, pipeline.report()):
+        assert {row.bytes_after for row in table.done} == {size}
+
+
+def test_a_form_without_a_size_on_the_wanted_target_is_named(ternary, network, monkeypatch):
+    monkeypatch.setattr(TernaryAlgorithm, "predict", lambda *_: OpaqueForm("ternary", {"iOS18": 9}))
+    message = r"0\.weight: stage 1 \(ternary\): ternary has no size for 'iOS16'; .*; name the size in bytes_stored"
+    with pytest.raises(PluginError, match=message):
+        Pipeline([Stage("ternary")]).plan(network, minimum_deployment_target="iOS16")
+
+
 class Overprecise(WeightAlgorithm):
     """Integers whose scales are not rounded."""
 
