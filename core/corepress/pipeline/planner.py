@@ -56,7 +56,7 @@ def draw_up(
     """
     weights = list(target.weights())
     if not weights and target.why_empty is not None:
-        raise PlanError(target.why_empty)
+        raise PlanError("; ".join((target.why_empty, *target.remarks)))
     deployment = min(filter(None, (deployment, target.deployment)), default=None)
     program = deployment is not None and deployment == target.deployment
 
@@ -122,8 +122,7 @@ def draw_up(
         warnings.append(f"{len(skipped)} of {len(drafts)} weights were skipped: {some_of(skipped)}")
     if not any(plan.weights or plan.activations for plan in plans):
         warnings.append("nothing is compressed: no rule reaches a weight that can be compressed as it asks")
-    else:
-        warnings += target.remarks
+    warnings += target.remarks
     if compute_units is not None:
         forms = {name: draft.form for name, draft in drafts.items()}
         warnings += device_warnings(forms, target.states, compute_units)

@@ -18,8 +18,9 @@ WHOLE = "global"
 class Row:
     """What happens, or has happened, to one weight.
 
-    Bytes are those of a Core ML package with float16 values. `status` is `planned`, `compressed`, `skipped` (a rule
-    reached it, it cannot be compressed so), `left` (no rule, or one that says so) or `unknown` (no compressible kind).
+    Bytes are those of a Core ML package with float16 values, for the wanted deployment target or else for iOS18.
+    `status` is `planned`, `compressed`, `skipped` (a rule reached it, it cannot be compressed so), `left` (no rule, or
+    one that says so) or `unknown` (no compressible kind).
     """
 
     name: str

@@ -1,12 +1,13 @@
 """The torch modules whose weights the core knows; plugins add more through `register_module_kinds`."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import attrs
 from torch import nn
 
+from corepress.config.suggestions import did_you_mean
 from corepress.errors import PluginError
 from corepress.plugin import ModuleKind, WeightLayout, registry
 from corepress.plugin.discovery import BLOCK_VARIABLE
@@ -132,6 +133,16 @@ def known_classes(kinds: Sequence[str] = ()) -> tuple[type[nn.Module], ...]:
     known = kinds_by_class().items()
     found = [_imported(name) for name, kind in known if not kinds or kind.kind in kinds]
     return tuple(cls for cls in found if cls is not None)
+
+
+def kinds_without_class() -> Iterator[str]:
+    """Say which kinds of plugins name a class that its module, which is imported, does not have."""
+    for kind, provider in registry().kinds_by_provider:
+        package, _, name = kind.module.rpartition(".")
+        module = sys.modules.get(package)
+        if module is not None and _imported(kind.module) is None:
+            hint = did_you_mean(name, [each for each, value in vars(module).items() if isinstance(value, type)])
+            yield f"plugin {provider} describes the module class {kind.module}, and {package} has no such class{hint}"
 
 
 def _defined(spelling: str) -> str:

@@ -23,7 +23,7 @@ from corepress.targets.torch.activations.call_graph import CallGraph
 from corepress.targets.torch.activations.recording import record
 from corepress.targets.torch.activations.sites import TorchSite, in_float, known_functions, sites
 from corepress.targets.torch.copying import copied, described, uncopyable
-from corepress.targets.torch.kinds import known_types, type_spellings
+from corepress.targets.torch.kinds import kinds_without_class, known_types, type_spellings
 from corepress.targets.torch.statistics import Calibration
 from corepress.targets.torch.weights import TorchWeight, sibling, torch_weights
 
@@ -43,6 +43,7 @@ class TorchTarget(Target):
         self._private = private
         self._example_inputs = example_inputs
         self._lent: list[tuple[nn.Parameter, int]] = []
+        self.remarks = tuple(kinds_without_class())
 
     @cached_property
     def _weights(self) -> list[TorchWeight]:

@@ -8,7 +8,7 @@ from torch import nn
 
 from corepress import Pipeline, Stage
 from corepress.coreml import convert, verify
-from corepress.errors import PlanWarning, PluginError
+from corepress.errors import PlanError, PlanWarning, PluginError
 from corepress.plugin import ModuleKind, WeightLayout, hookimpl
 from corepress.targets import torch_weights
 from corepress.testing import plugins_of
@@ -169,3 +169,18 @@ def test_experts_of_llama_4_hold_inputs_in_front_of_outputs():
     assert {(facts.kind, facts.output_axis, facts.input_axis, facts.stack_axis) for facts in found.values()} == {
         ("experts", 2, 1, 0)
     }
+
+
+def test_a_kind_whose_class_is_misspelled_is_told():
+    class Plugin:
+        @hookimpl
+        def register_module_kinds(self):
+            return [ModuleKind(module=f"{Layer.__module__}.Leyer", kind="linear", weights=(WeightLayout(),))]
+
+    said = rf"describes the module class .*\.Leyer, and {re.escape(Layer.__module__)} has no such class; did you mean"
+    pipeline = Pipeline([Stage("kmeans")])
+    with plugins_of(Plugin(), beside_installed=True):
+        for network in (nn.Sequential(Layer(), nn.Linear(4, 4)), Layer()):
+            assert any(re.search(said, warning) for warning in pipeline.plan(network).warnings)
+        with pytest.raises(PlanError, match=said):
+            pipeline.plan(nn.ReLU())
