@@ -41,6 +41,10 @@ class OpCompressorConfig(Configuration):
         """Return the options of the algorithm's own configuration; `portable` keeps to what iOS16 can store."""
         raise NotImplementedError
 
+    def reference_options(self) -> dict[str, Any]:
+        """Return the options as the passes of coremltools take them."""
+        return self.as_dict()
+
     @property
     def size_threshold(self) -> int:
         """The largest number of elements that is left alone; every constant has more than 0."""

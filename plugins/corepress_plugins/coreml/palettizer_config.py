@@ -152,3 +152,8 @@ class OpPalettizerConfig(OpCompressorConfig):
                 "define it at the top level of a module"
             )
         return super().as_dict()
+
+    def reference_options(self) -> dict[str, Any]:
+        """Return the options as the passes of coremltools take them: a function as such, not the reference to it."""
+        function = imported(self.lut_function) if isinstance(self.lut_function, str) else self.lut_function
+        return {**super().as_dict(), "lut_function": function}

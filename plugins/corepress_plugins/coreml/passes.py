@@ -36,7 +36,7 @@ def reference_config(config: OpCompressorConfig | None) -> Any:
 
     cls = getattr(reference, type(config).__name__)
     known = {field.alias or field.name for field in attrs.fields(cls)}
-    options = {name: _plain(value) for name, value in config.as_dict().items() if name in known}
+    options = {name: _plain(value) for name, value in config.reference_options().items() if name in known}
     return cls(**options)
 
 

@@ -69,6 +69,25 @@ def test_rules_by_type_and_name_are_kept(traced):
     assert {weight.ops for weight in converted(traced, "palettize_weights", config).values()} == {("const",)}
 
 
+def sixteen_levels(values):
+    """Return the LUT and the indices of the nearest of 16 equally spaced values."""
+    flat = np.asarray(values).reshape(-1)
+    table = np.linspace(flat.min(), flat.max(), 16)
+    return table, np.abs(flat[:, None] - table).argmin(1)
+
+
+@pytest.mark.parametrize("function", [sixteen_levels, lambda values: sixteen_levels(values)])
+def test_a_pass_calls_a_function_of_the_user(function, traced):
+    options = {"mode": "custom", "lut_function": function, "weight_threshold": 0}
+    ours = converted(traced, "palettize_weights", coreml.OptimizationConfig(coreml.OpPalettizerConfig(**options)))
+    theirs = converted(
+        traced, "palettize_weights", reference.OptimizationConfig(reference.OpPalettizerConfig(**options))
+    )
+    for shape, weight in ours.items():
+        assert weight.ops == theirs[shape].ops != ("const",)
+        np.testing.assert_array_equal(weight.value, theirs[shape].value)
+
+
 def test_a_pass_still_refuses_a_configuration_of_another_kind(traced):
     with pytest.raises(Exception, match="only accept OpPalettizerConfig"):
         converted(traced, "palettize_weights", coreml.OptimizationConfig(coreml.OpLinearQuantizerConfig()))
