@@ -238,7 +238,8 @@ class OpaqueForm(Form):
         bytes_stored: the payload bytes, also by target where they differ: `torch`, `iOS18`, ... Those of a target hold
             for newer ones, too.
         followed_by: `sparsity` where the encoding defines `masked`, so that it may be pruned before and after.
-        minimum_target: the oldest deployment target that has the operations which `lower_coreml` writes.
+        minimum_target: the oldest deployment target that has the operations which `lower_coreml` writes. It is at least
+            iOS16, whose operations mark the place of compressed weights.
     """
 
     name: str
@@ -249,7 +250,7 @@ class OpaqueForm(Form):
         converter=_many,
         validator=attrs.validators.deep_iterable(attrs.validators.in_(_FOLLOWING)),
     )
-    minimum_target: str = attrs.field(default="iOS15", eq=False, validator=_is_deployment_target)
+    minimum_target: str = attrs.field(default="iOS16", eq=False, validator=_is_deployment_target)
     kind: ClassVar[str] = "opaque"
 
     def nbytes(self, count: int, target: str) -> int:  # noqa: ARG002  (the size is known, whatever the count)

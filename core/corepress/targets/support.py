@@ -12,12 +12,17 @@ _INT4_BITS = 4
 
 
 def minimum_target(form: Form) -> DeploymentTarget:
-    """Return the oldest target whose operations hold the form; a plugin's own form says it."""
+    """Return the oldest target whose operations hold the form; a plugin's own form says it.
+
+    Even one that is lowered to a plain constant needs iOS16, whose operations mark its place during conversion.
+    """
+    if isinstance(form, DenseForm):
+        return DeploymentTarget.iOS15
     if any(_newer_than_ios16(form)):
         return DeploymentTarget.iOS18
     if isinstance(form, SparseForm | PaletteForm | AffineForm):
         return DeploymentTarget.iOS16
-    return DeploymentTarget.parse(form.needs())
+    return max(DeploymentTarget.iOS16, DeploymentTarget.parse(form.needs()))
 
 
 def scales_after_look_up(target: DeploymentTarget) -> bool:

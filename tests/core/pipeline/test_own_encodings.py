@@ -281,6 +281,16 @@ def test_the_plan_knows_which_target_an_own_form_needs(ternary, network, monkeyp
         Pipeline([Stage("ternary")]).plan(network, minimum_deployment_target="iOS18")
 
 
+def test_an_own_form_is_refused_for_systems_older_than_the_operations_that_mark_it(ternary, network):
+    pipeline, inputs = Pipeline([Stage("ternary")]), (torch.ones(1, 16),)
+    with pytest.raises(PlanError, match=r"ternary needs iOS16, but minimum_deployment_target is iOS15; raise the"):
+        pipeline.plan(network, minimum_deployment_target="iOS15")
+    small = pipeline.compress(network, minimum_deployment_target="iOS16")
+    with pytest.raises(ExportError, match=r"^0\.weight: ternary needs iOS16, but .* iOS15; raise the target$"):
+        convert(small, inputs, minimum_deployment_target="iOS15")
+    verify(convert(small, inputs, minimum_deployment_target="iOS16"), small, inputs)
+
+
 def test_an_own_form_may_have_a_size_on_each_target():
     form = OpaqueForm("ternary", {"torch": 40, "iOS18": 9})
     assert (form.nbytes(16, "torch"), form.nbytes(16, "iOS18")) == (40, 9)

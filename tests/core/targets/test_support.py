@@ -55,6 +55,8 @@ def test_nothing_compressed_fits_before_ios16():
     assert str(caught.value) == "int8 needs iOS16, but minimum_deployment_target is iOS15; raise the target"
 
 
-def test_dense_and_foreign_forms_need_nothing():
+def test_dense_forms_need_nothing_and_foreign_ones_the_operations_that_mark_them():
     assert minimum_target(DenseForm()) is DeploymentTarget.iOS15
-    assert minimum_target(OpaqueForm("mine", 8)) is DeploymentTarget.iOS15
+    assert minimum_target(OpaqueForm("mine", 8)) is DeploymentTarget.iOS16
+    assert minimum_target(OpaqueForm("mine", 8, minimum_target="iOS15")) is DeploymentTarget.iOS16
+    assert minimum_target(OpaqueForm("mine", 8, minimum_target="iOS17")) is DeploymentTarget.iOS17
