@@ -4,6 +4,7 @@ from pathlib import Path
 
 LAYERS = (
     "errors",
+    "blame",
     "files",
     "lazy",
     "warn",
