@@ -1,7 +1,7 @@
 """Say in the error of somebody else's code what it was doing."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from corepress.errors import PluginError
 
@@ -18,9 +18,11 @@ def blamed(who: str, doing: str) -> Iterator[None]:
     except SystemExit as error:
         raise PluginError(f"{who} ended the process with SystemExit({error}) while it {doing}") from error
     except Exception as error:
-        note = f"while {who} {doing}"
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
+        # An odd error of a plugin may take no notes; it is still the one to raise.
+        with suppress(Exception):
+            note = f"while {who} {doing}"
+            if note not in getattr(error, "__notes__", ()):
+                error.add_note(note)
         raise
 
 

@@ -49,7 +49,10 @@ class Form:
         return False
 
     def needs(self) -> str:
-        """Return the oldest deployment target that has the operations to which a plugin's own form is lowered."""
+        """Return the oldest deployment target that has the operations to which a plugin's own form is lowered.
+
+        Any compressed form needs at least iOS16.
+        """
         return "iOS15"
 
     def in_parts(self, axis: int, parts: int, *, apart: bool) -> "Form":  # noqa: ARG002  (a plugin's form is stored as a whole)
@@ -204,9 +207,12 @@ _FOLLOWING = ("sparsity",)
 
 
 def _sizes(_: Any, __: Any, value: Any) -> None:
-    sizes = list(value.values()) if isinstance(value, Mapping) else [value]
-    if not sizes or not all(isinstance(size, int) and size >= 0 for size in sizes):
+    sizes = value if isinstance(value, Mapping) else {"torch": value}
+    if not sizes or not all(isinstance(size, int) and size >= 0 for size in sizes.values()):
         raise ValueError(f"bytes_stored must be a number of bytes, or one for each target, not {value!r}")
+    for target in sizes:
+        if not re.fullmatch(r"torch|iOS\d+", str(target)):
+            raise ValueError(f"bytes_stored takes sizes by the names torch, iOS16, iOS18, ..., not {target!r}")
 
 
 def _many(value: Any) -> Any:

@@ -63,7 +63,9 @@ def draw_up(
     def lack(form: Form) -> str | None:
         return None if deployment is None else lack_of_target(form, deployment, program=program)
 
-    package = PACKAGE if deployment is None else str(deployment)
+    # A program is written for its own target, even where it is to run on an older one.
+    written_for = target.deployment or deployment
+    package = PACKAGE if written_for is None else str(written_for)
     drafts = {weight.name: _begin(weight, package) for weight in weights}
     warnings: list[str] = []
     problems: list[str] = []

@@ -5,7 +5,7 @@ from typing import Any
 
 from corepress.encoding import AffineForm, DenseForm, Form, PaletteForm, SparseForm
 from corepress.encoding.bits import INDEX_BITS_IOS16
-from corepress.errors import ExportError
+from corepress.errors import ExportError, PluginError
 from corepress.targets.deployment import DeploymentTarget
 
 _INT4_BITS = 4
@@ -22,7 +22,14 @@ def minimum_target(form: Form) -> DeploymentTarget:
         return DeploymentTarget.iOS18
     if isinstance(form, SparseForm | PaletteForm | AffineForm):
         return DeploymentTarget.iOS16
-    return max(DeploymentTarget.iOS16, DeploymentTarget.parse(form.needs()))
+    return max(DeploymentTarget.iOS16, _declared(form))
+
+
+def _declared(form: Form) -> DeploymentTarget:
+    try:
+        return DeploymentTarget.parse(form.needs())
+    except ExportError as error:
+        raise PluginError(f"{form.describe()}: its minimum_target is none: {error}") from error
 
 
 def scales_after_look_up(target: DeploymentTarget) -> bool:

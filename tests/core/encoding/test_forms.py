@@ -194,6 +194,12 @@ def test_sizes_of_a_form_of_its_own_are_numbers_of_bytes(wrong):
         OpaqueForm("own", wrong)
 
 
+@pytest.mark.parametrize("target", ["macOS15", "ios16", "iOS", 18])
+def test_sizes_of_a_form_of_its_own_are_for_targets(target):
+    with pytest.raises(ValueError, match=f"takes sizes by the names torch, iOS16, iOS18, ..., not {target!r}"):
+        OpaqueForm("own", {"torch": 7, target: 9})
+
+
 @pytest.mark.parametrize("wrong", [{"minimum_target": "iOS"}, {"minimum_target": 18}, {"followed_by": ("sparsty",)}])
 def test_an_own_form_that_names_what_there_is_not_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

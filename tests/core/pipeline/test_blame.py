@@ -108,3 +108,14 @@ def test_what_is_no_quantizer_is_refused(monkeypatch):
     pipeline = Pipeline([Stage("linear_qat", {"global_config": {}})])
     with pytest.raises(PluginError, match=r"quantizer must return an ActivationQuantizer or None .* not Identity"):
         pipeline.prepare(network(), (BATCH,))
+
+
+def test_an_error_that_takes_no_notes_is_still_raised(monkeypatch):
+    def encode(*_, **__):
+        error = ValueError("no luck")
+        error.__notes__ = ("odd",)  # notes are added to lists only
+        raise error
+
+    monkeypatch.setattr(GPTQ, "encode", encode)
+    with pytest.raises(ValueError, match="no luck"):
+        compressed("gptq")

@@ -310,6 +310,16 @@ def test_plans_and_reports_show_the_size_on_the_wanted_target(target, size, tern
         assert {row.bytes_after for row in table.done} == {size}
 
 
+def test_the_size_in_a_package_is_that_on_its_own_target(ternary, network, monkeypatch):
+    form = OpaqueForm("ternary", {"iOS18": 9})
+    monkeypatch.setattr(TernaryAlgorithm, "predict", lambda *_: form)
+    monkeypatch.setattr(Ternary, "form", property(lambda _: form))
+    package = convert(network, (torch.ones(1, 16),), minimum_deployment_target="iOS18")
+    pipeline = Pipeline([Stage("ternary")])
+    pipeline.compress(package, minimum_deployment_target="iOS16")
+    assert {row.bytes_after for row in pipeline.report().done} == {9}
+
+
 def test_a_form_without_a_size_on_the_wanted_target_is_named(ternary, network, monkeypatch):
     monkeypatch.setattr(TernaryAlgorithm, "predict", lambda *_: OpaqueForm("ternary", {"iOS18": 9}))
     message = r"0\.weight: stage 1 \(ternary\): ternary has no size for 'iOS16'; .*; name the size in bytes_stored"

@@ -2,7 +2,7 @@ import pytest
 
 from corepress.coreml import DeploymentTarget, check, minimum_target
 from corepress.encoding import AffineForm, DenseForm, OpaqueForm, PaletteForm, SparseForm
-from corepress.errors import ExportError
+from corepress.errors import ExportError, PluginError
 
 SINCE_IOS16 = [
     *(PaletteForm(bits) for bits in (1, 2, 4, 6, 8)),
@@ -60,3 +60,8 @@ def test_dense_forms_need_nothing_and_foreign_ones_the_operations_that_mark_them
     assert minimum_target(OpaqueForm("mine", 8)) is DeploymentTarget.iOS16
     assert minimum_target(OpaqueForm("mine", 8, minimum_target="iOS15")) is DeploymentTarget.iOS16
     assert minimum_target(OpaqueForm("mine", 8, minimum_target="iOS17")) is DeploymentTarget.iOS17
+
+
+def test_a_foreign_form_for_a_system_that_does_not_exist_is_named():
+    with pytest.raises(PluginError, match=r"^mine: its minimum_target is none: .*'iOS99' is not one of iOS15"):
+        minimum_target(OpaqueForm("mine", 8, minimum_target="iOS99"))
